@@ -1,0 +1,51 @@
+# Each target works as the first command in a fresh clone: it needs Python 3.11+, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint format lock clean
+.DEFAULT_GOAL := demo
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "countersign needs Python 3.11 or newer; say which with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/countersign demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(STAMP) build/types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy build/types/countersign tests examples
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy does not follow setuptools' package-dir; four links show it the import names.
+build/types: $(STAMP)
+	@mkdir -p build/types/countersign
+	@ln -sfn ../../../audit build/types/countersign/audit
+	@ln -sfn ../../../reports build/types/countersign/reports
+	@ln -sfn ../../../service build/types/countersign/service
+	@ln -sfn ../../../alembic build/types/countersign/migrations
+
+# Pins with hashes, and no index or host in the file.
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-emit-index-url \
+	  --custom-compile-command "make lock" \
+	  --extra service --extra reports --extra embedded --extra hsm --group dev \
+	  pyproject.toml --output-file requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

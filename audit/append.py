@@ -1,0 +1,226 @@
+"""The one INSERT: appends signed entries on the caller's connection, inside the caller's transaction.
+
+Guarantees, for every entry it appends:
+- it is the next of its trail: appenders of one trail take turns by a transaction lock, so there is no gap and no fork;
+- what it extends was signed by a key that may sign its kind, so a forged last entry is never vouched for;
+- it commits or vanishes with the caller's transaction: nothing here begins, commits or rolls back.
+
+Order of locks, for everybody who takes several: the lock of the keys (shared; rotation takes it exclusively), trails in
+sorted order, then rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+
+from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
+
+from .chain import START, Link, check_keys_trail, check_signed
+from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry, EntryDraft, Signer, check_trail, seal
+from .errors import AppendError, MalformedError, VerificationError
+from .keys import IntroducedKey, Trust
+from .kinds import allows
+from .read import ENTRY_COLUMNS, entries_statement, entry_of
+from .recent import Recent
+from .steps import Statement, Steps, arun, run
+
+Heads = Mapping[str, Link]
+Signers = Sequence[tuple[tuple[str, ...], Signer]]
+"""Which signer vouches for which kinds; the first that fits signs."""
+
+_KEYS_LOCK = 0x636F756E74657273  # "counters": any constant, the same in every process of this database
+_OWN_TRAILS = (KEYS_TRAIL, SYSTEM_TRAIL)
+
+_ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_lock_shared(%s)"
+_LOCK = "SELECT pg_advisory_xact_lock(%s)"
+_HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
+_INSERT = """
+WITH entry AS (
+    INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
+    SELECT * FROM unnest(
+        %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::bytea[], %s::bytea[], %s::bytea[])
+)
+INSERT INTO audit.payloads (trail, seq, salt, data)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[], %s::bytea[])
+"""
+
+
+def trail_lock(trail: str) -> int:
+    """Return the key of the transaction lock that orders a trail: 64 bits, signed."""
+    return int.from_bytes(hashlib.sha256(b"countersign/trail\0" + trail.encode()).digest()[:8], signed=True)
+
+
+class Appender:
+    """May append to one deployment's trails, with the keys it was given.
+
+    `ring` maps the key ids that `@keys` introduced to keys; it is read anew when an unknown key id turns up.
+    """
+
+    def __init__(
+        self,
+        trust: Trust,
+        signers: Signers,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.trust = trust
+        self.ring: dict[bytes, IntroducedKey] = {}
+        self._signers = signers
+        self._now = now
+        self._random = random
+        self._known: Recent[str, Link] = Recent(4096)
+
+    @property
+    def origin(self) -> str:
+        """The name of the log that all entries of this deployment carry."""
+        return self.trust.origin
+
+    async def aappend(self, conn: AsyncConnection[Any], *drafts: EntryDraft) -> list[Entry]:
+        """Append `drafts` in the caller's open transaction and return the entries. Never commits.
+
+        Raises AppendError without a transaction, or under any isolation but READ COMMITTED: a snapshot older than the
+        trail's lock would not see the entry before.
+        """
+        check_transaction(conn)
+        return await arun(conn, self.append_steps(drafts))
+
+    def append(self, conn: Connection[Any], *drafts: EntryDraft) -> list[Entry]:
+        """As `aappend`, on a sync connection."""
+        check_transaction(conn)
+        return run(conn, self.append_steps(drafts))
+
+    def append_steps(self, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
+        """Lock, read the heads, insert."""
+        heads = yield from self.lock_steps({draft.trail for draft in drafts})
+        return (yield from self.insert_steps(heads, drafts))
+
+    def lock_steps(self, trails: Iterable[str]) -> Steps[dict[str, Link]]:
+        """Take the locks of `trails` until the transaction ends, and return the checked end of each."""
+        names = sorted(set(trails))
+        for name in names:
+            try:
+                check_trail(name, own=name in _OWN_TRAILS)
+            except MalformedError as error:
+                raise AppendError(
+                    error.message, remedy="Choose another thread id; a UUID always works.", trail=name
+                ) from error
+        rows = yield Statement(_ISOLATION, (_KEYS_LOCK,))
+        if rows[0][0] != "read committed":
+            raise AppendError(
+                f"An entry cannot be appended under isolation {rows[0][0]!r}.",
+                remedy="Use READ COMMITTED: with an older snapshot the trail's last entry is not seen.",
+            )
+        heads: dict[str, Link] = {}
+        for name in names:
+            # Two statements: the second one's snapshot must be taken after the lock was obtained.
+            yield Statement(_LOCK, (trail_lock(name),))
+            heads[name] = yield from self._head_steps(name)
+        return heads
+
+    def insert_steps(self, heads: Heads, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
+        """Sign `drafts` behind `heads` and insert them, payloads beside them, in one statement."""
+        links = dict(heads)
+        sealed: list[Entry] = []
+        for draft in drafts:
+            entry = self._seal(draft, links[draft.trail])
+            links[draft.trail] = Link(entry.seq, entry.leaf_hash)
+            sealed.append(entry)
+        with_payload = [entry for entry in sealed if entry.data is not None]
+        yield Statement(
+            _INSERT,
+            (
+                [entry.trail for entry in sealed],
+                [entry.seq for entry in sealed],
+                [entry.kind for entry in sealed],
+                [entry.occurred_at for entry in sealed],
+                [entry.body for entry in sealed],
+                [entry.keyid for entry in sealed],
+                [entry.signature for entry in sealed],
+                [entry.trail for entry in with_payload],
+                [entry.seq for entry in with_payload],
+                [entry.salt for entry in with_payload],
+                [entry.data for entry in with_payload],
+            ),
+        )
+        return sealed
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """Remember, after the commit, that these entries are good: the next append need not check their signatures."""
+        for entry in entries:
+            self._known[entry.trail] = Link(entry.seq, entry.leaf_hash)
+
+    def ring_steps(self) -> Steps[None]:
+        """Read `@keys` and build the ring from it. Raises VerificationError unless it starts at a trusted key."""
+        rows = yield entries_statement(KEYS_TRAIL)
+        self.ring, _ = check_keys_trail(map(entry_of, rows), self.trust)
+
+    def _seal(self, draft: EntryDraft, link: Link) -> Entry:
+        for kinds, signer in self._signers:
+            if allows(kinds, draft.kind):
+                return seal(
+                    draft,
+                    origin=self.origin,
+                    seq=link.seq + 1,
+                    prev=link.leaf_hash,
+                    occurred_at=self._now(),
+                    salt=self._random(32),
+                    signer=signer,
+                )
+        raise AppendError(
+            f"No key here may sign entries of kind {draft.kind}.",
+            remedy="The deployment key signs everything but what a graph does; give this process that key.",
+            trail=draft.trail,
+        )
+
+    def _head_steps(self, trail: str) -> Steps[Link]:
+        rows = yield Statement(_HEAD, (trail,))
+        if not rows:
+            return START
+        entry = Entry(*rows[0])
+        link = Link(entry.seq, entry.leaf_hash)
+        if self._known.get(trail) != link:
+            yield from self._check_head_steps(entry)
+            self._known[trail] = link
+        return link
+
+    def _check_head_steps(self, entry: Entry) -> Steps[None]:
+        if entry.keyid not in self.ring:
+            yield from self.ring_steps()
+        try:
+            body = check_signed(entry, self.ring)
+        except VerificationError as error:
+            raise AppendError(
+                f"Nothing may be appended behind a damaged entry. {error.message}",
+                remedy=f"Run: countersign verify --trail {entry.trail}",
+                trail=entry.trail,
+                seq=entry.seq,
+            ) from error
+        if (body.trail, body.seq, body.origin) != (entry.trail, entry.seq, self.origin):
+            raise AppendError(
+                f"Nothing may be appended behind entry {entry.seq} of trail {entry.trail!r}: it was signed as entry "
+                f"{body.seq} of trail {body.trail!r} of {body.origin}.",
+                remedy=f"Run: countersign verify --trail {entry.trail}",
+                trail=entry.trail,
+                seq=entry.seq,
+            )
+
+
+def check_transaction(conn: Connection[Any] | AsyncConnection[Any]) -> None:
+    """Raise AppendError unless statements on `conn` join a transaction that its owner will commit."""
+    status = conn.info.transaction_status
+    if status == TransactionStatus.IDLE and conn.autocommit:
+        raise AppendError(
+            "An entry cannot be appended outside a transaction: this connection commits every statement by itself.",
+            remedy="Append inside `with conn.transaction():`, together with the rows the entry speaks of.",
+        )
+    if status in (TransactionStatus.INERROR, TransactionStatus.UNKNOWN):
+        raise AppendError(
+            f"An entry cannot be appended: the connection's transaction is {status.name}.",
+            remedy="Roll it back, or open a new connection.",
+        )

@@ -1,0 +1,312 @@
+"""Attaching the audit to a graph: nobody's graph code changes.
+
+`attach` returns the same graph on the audited saver, whose runs and edits are recorded before they are carried out: who
+called, from which checkpoint, answering what. A lifecycle handler inside the run stops a resume that was not recorded.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, cast
+
+from langchain_core.runnables.config import RunnableConfig, merge_configs, var_child_runnable_config
+from langgraph._internal._serde import build_serde_allowlist  # LangGraph computes it only in its own strict mode
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.pregel import Pregel
+from langgraph.types import Command
+
+from .call import CONFIG_KEY, Call, calling, current_actor
+from .canonical import Json
+from .entry import SYSTEM, CheckpointRef, EntryDraft, Workflow, check_trail
+from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
+from .kinds import Kind
+from .save import INTERRUPT, interrupts_in, listed, tag
+from .saver import AsyncAuditedPostgresSaver
+
+G = TypeVar("G", bound=Pregel[Any, Any, Any, Any])
+_DURABILITY = "__pregel_durability"
+_TASK = "__pregel_task_id"
+_PRIVATE = ("__pregel_", "__countersign")
+
+
+def attach(graph: G, saver: AsyncAuditedPostgresSaver, *, name: str | None = None, version: str = "unversioned") -> G:
+    """Return `graph` with every run, resume and edit recorded by `saver`. The graph itself is left as it was.
+
+    `name` and `version` say in each entry which workflow it was (default: the graph's own name). Types that the graph's
+    state declares are rebuilt on reading; everything else stays data. Raises ConfigurationError when `graph` is not a
+    compiled LangGraph graph, or is attached already.
+    """
+    if not isinstance(graph, Pregel):
+        raise ConfigurationError(
+            f"attach takes a compiled graph, not a {type(graph).__name__}.",
+            remedy="Call .compile() on the builder first.",
+        )
+    if isinstance(graph, _Audited):
+        raise ConfigurationError("This graph is attached already.", remedy="Attach the graph that .compile() returned.")
+    if not isinstance(saver, AsyncAuditedPostgresSaver):
+        raise ConfigurationError(
+            f"attach takes an audited saver, not a {type(saver).__name__}.",
+            remedy="Use AsyncAuditedPostgresSaver in place of AsyncPostgresSaver.",
+        )
+    own = cast("AsyncAuditedPostgresSaver", saver.with_allowlist(_state_types(graph)))
+    workflow = Workflow(name or graph.get_name(), version)
+    audited = type(
+        type(graph).__name__, (_Audited, type(graph)), {"_saver": own, "_workflow": workflow, "__doc__": graph.__doc__}
+    )
+    attributes = {key: value for key, value in graph.__dict__.items() if key != "__orig_class__"}
+    return cast("G", audited(**(attributes | {"checkpointer": own})))
+
+
+class _Audited(Pregel[Any, Any, Any, Any]):
+    """What an attached graph does besides being the graph: `invoke` and its like all come through these four."""
+
+    _saver: ClassVar[AsyncAuditedPostgresSaver]
+    _workflow: ClassVar[Workflow]
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002
+        call = self._call(config)
+        tuple_ = await self._saver.aget_tuple(_address(config, call))
+        opening = self._opening(call, input, tuple_, options)
+        if opening is not None:
+            await self._saver.arecord(opening)
+            call.recorded = True
+        call.loaded = tuple_
+        run_config = _run_config(config, call, _AsyncHandler(self, call))
+        try:
+            async for chunk in super().astream(input, run_config, **_options(options)):
+                if _shows_pause(chunk):
+                    await self._saver.asettle(call)
+                yield chunk
+        except BaseException as error:
+            await self._afailed(call, error)
+            raise
+        if call.recorded and not call.paused:
+            await self._saver.arecord(call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=call.last))
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002
+        call = self._call(config)
+        tuple_ = self._saver.get_tuple(_address(config, call))
+        opening = self._opening(call, input, tuple_, options)
+        if opening is not None:
+            self._saver.record(opening)
+            call.recorded = True
+        call.loaded = tuple_
+        run_config = _run_config(config, call, _Handler(self, call))
+        try:
+            for chunk in super().stream(input, run_config, **_options(options)):
+                if _shows_pause(chunk):
+                    self._saver.settle(call)
+                yield chunk
+        except BaseException as error:
+            if (draft := _failure(call, error)) is not None:
+                self._saver.record(draft)
+            raise
+        if call.recorded and not call.paused:
+            self._saver.record(call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=call.last))
+
+    async def abulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
+        call = self._call(config)
+        call.given = [list(updates) for updates in supersteps]
+        with calling(call):
+            return await super().abulk_update_state(_with_call(config, call), supersteps)
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
+        call = self._call(config)
+        call.given = [list(updates) for updates in supersteps]
+        with calling(call):
+            return super().bulk_update_state(_with_call(config, call), supersteps)
+
+    def _call(self, config: RunnableConfig | None) -> Call:
+        ambient = var_child_runnable_config.get() or {}
+        if _TASK in (ambient.get("configurable") or {}) or _TASK in ((config or {}).get("configurable") or {}):
+            raise ConfigurationError(
+                f"The attached graph {self._workflow.name!r} was called from inside a node of another graph.",
+                remedy="Attach the outermost graph only; what it calls is recorded as part of its runs.",
+            )
+        conf = merge_configs(self.config, config).get("configurable") or {}
+        if conf.get(_DURABILITY, "sync") != "sync":
+            raise _durability_error(str(conf[_DURABILITY]))
+        thread = conf.get("thread_id")
+        if thread is None:
+            raise ConfigurationError(
+                "An audited run needs a thread.", remedy='Pass config={"configurable": {"thread_id": ...}}.'
+            )
+        try:
+            trail = check_trail(str(thread))
+        except MalformedError as error:
+            raise AppendError(error.message, remedy="Choose another thread id; a UUID always works.") from error
+        run = (config or {}).get("run_id") or uuid.uuid4()
+        return Call(trail, current_actor(), self._workflow, str(run))
+
+    def _opening(
+        self, call: Call, given: Any, loaded: CheckpointTuple | None, options: Mapping[str, Any]
+    ) -> EntryDraft | None:
+        """Return the entry that a run is opened with, or None when LangGraph will refuse the call by itself."""
+        durability = options.get("durability")
+        if durability not in (None, "sync") or options.get("checkpoint_during") is not None:
+            raise _durability_error(str(durability or "checkpoint_during"))
+        call.last = _ref(loaded)
+        detail: dict[str, Json] = {}
+        for pause in ("interrupt_before", "interrupt_after"):
+            # A caller may replace the pauses the graph was compiled with; the trail says so.
+            if nodes := options.get(pause):
+                names: list[Json] = [*sorted(nodes)]
+                detail[pause] = nodes if isinstance(nodes, str) else names
+        if given is None or isinstance(given, Command):
+            if loaded is None:
+                return None
+            detail |= listed("interrupts", sorted(_open_interrupts(loaded)))
+            payload: dict[str, Json] = {}
+            if isinstance(given, Command):
+                payload = {
+                    name: tag(value, self._saver.serde, f"Command({name}=...)")
+                    for name in ("resume", "update", "goto")
+                    if (value := getattr(given, name))
+                }
+                commands: list[Json] = [*sorted(payload)]
+                detail["command"] = commands
+            return call.draft(Kind.RUN_RESUMED, checkpoint=call.last, detail=detail, payload=payload)
+        detail["continues"] = loaded is not None
+        value = tag(given, self._saver.serde, "the input")
+        return call.draft(Kind.RUN_STARTED, checkpoint=call.last, detail=detail, payload={"input": value})
+
+    async def _afailed(self, call: Call, error: BaseException) -> None:
+        if (draft := _failure(call, error)) is not None:
+            await self._saver.arecord(draft)
+
+
+class _Handler(GraphCallbackHandler):
+    """Stops a resume that was not recorded, and records the pauses of which LangGraph writes nothing."""
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, graph: _Audited, call: Call) -> None:
+        self.graph = graph
+        self.call = call
+
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        self._check(event)
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        if self._is_static(event):
+            snapshot = self.graph.get_state(_bare(self.call))
+            self.graph._saver.record(self._pause(event, snapshot.next))  # noqa: SLF001 - one thing in two classes
+        self.call.paused = True
+
+    def _check(self, event: GraphResumeEvent) -> None:
+        if not self.call.recorded:
+            raise AppendError(
+                f"A resume of thread {self.call.trail!r} at {event.checkpoint_id} was not recorded.",
+                remedy="Resume through the graph that attach returned.",
+                trail=self.call.trail,
+            )
+
+    def _is_static(self, event: GraphInterruptEvent) -> bool:
+        return not event.interrupts and not event.checkpoint_ns
+
+    def _pause(self, event: GraphInterruptEvent, nodes: Sequence[str]) -> EntryDraft:
+        when = event.status.removeprefix("interrupt_")
+        return self.call.draft(
+            Kind.INTERRUPT_RAISED,
+            actor=SYSTEM,
+            checkpoint=CheckpointRef(event.checkpoint_id, "", self.call.last.parent if self.call.last else None),
+            detail={"when": when, **listed("next", sorted(nodes))},
+        )
+
+
+class _AsyncHandler(_Handler):
+    async def on_resume(self, event: GraphResumeEvent) -> None:  # type: ignore[override]
+        self._check(event)
+
+    async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
+        if self._is_static(event):
+            snapshot = await self.graph.aget_state(_bare(self.call))
+            await self.graph._saver.arecord(self._pause(event, snapshot.next))  # noqa: SLF001
+        self.call.paused = True
+
+
+def _state_types(graph: Pregel[Any, Any, Any, Any]) -> set[tuple[str, ...]]:
+    """Return the types that the state of the graph and its subgraphs declares: what may be rebuilt on reading."""
+    allowed: set[tuple[str, ...]] = set()
+    for part in (graph, *(subgraph for _, subgraph in graph.get_subgraphs(recurse=True))):
+        schemas = list(getattr(getattr(part, "builder", None), "schemas", ()))
+        allowed |= build_serde_allowlist(schemas=schemas, channels=getattr(part, "channels", None))
+    return allowed
+
+
+def _run_config(config: RunnableConfig | None, call: Call, handler: GraphCallbackHandler) -> RunnableConfig:
+    merged = merge_configs(_with_call(config, call), {"callbacks": [handler]})
+    merged["run_id"] = uuid.UUID(call.run)
+    return merged
+
+
+def _with_call(config: RunnableConfig | None, call: Call) -> RunnableConfig:
+    """Return the caller's config with the call in it, and without LangGraph's private keys: one swaps the saver."""
+    config = config or {}
+    configurable = {
+        key: value for key, value in (config.get("configurable") or {}).items() if not key.startswith(_PRIVATE)
+    }
+    return {**config, "configurable": {**configurable, _DURABILITY: "sync", CONFIG_KEY: call}}
+
+
+def _address(config: RunnableConfig | None, call: Call) -> RunnableConfig:
+    checkpoint_id = ((config or {}).get("configurable") or {}).get("checkpoint_id")
+    where = {"thread_id": call.trail, "checkpoint_ns": "", CONFIG_KEY: call}
+    return {"configurable": where | ({"checkpoint_id": checkpoint_id} if checkpoint_id else {})}
+
+
+def _bare(call: Call) -> RunnableConfig:
+    return {"configurable": {"thread_id": call.trail}}
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**options, "durability": "sync"}
+
+
+def _ref(loaded: CheckpointTuple | None) -> CheckpointRef | None:
+    if loaded is None:
+        return None
+    parent = loaded.parent_config["configurable"]["checkpoint_id"] if loaded.parent_config else None
+    return CheckpointRef(loaded.config["configurable"]["checkpoint_id"], "", parent)
+
+
+def _open_interrupts(loaded: CheckpointTuple) -> set[str]:
+    return {
+        item.id
+        for _, channel, value in loaded.pending_writes or ()
+        if channel == INTERRUPT
+        for item in interrupts_in(value)
+    }
+
+
+def _shows_pause(chunk: Any) -> bool:
+    """Tell whether a streamed chunk reports a pause, in any of LangGraph's stream formats."""
+    if isinstance(chunk, tuple):
+        return any(_shows_pause(part) for part in chunk[-1:])
+    return isinstance(chunk, dict) and (
+        INTERRUPT in chunk or bool(chunk.get("interrupts")) or _shows_pause(chunk.get("data"))
+    )
+
+
+def _failure(call: Call, error: BaseException) -> EntryDraft | None:
+    """Return `run.failed`, unless the run was never opened or an entry already says that it was refused."""
+    if not call.recorded or (call.refused and isinstance(error, VerificationError)):
+        return None
+    kind = type(error)
+    return call.draft(
+        Kind.RUN_FAILED,
+        actor=SYSTEM,
+        checkpoint=call.last,
+        detail={"error": f"{kind.__module__}.{kind.__qualname__}"},
+        payload={"message": str(error).encode("utf-8", "backslashreplace").decode()},
+    )
+
+
+def _durability_error(asked: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"An audited run cannot use durability {asked!r}: entries would arrive out of order, or never.",
+        remedy='Leave it out, or say durability="sync".',
+    )

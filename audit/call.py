@@ -1,0 +1,77 @@
+"""One call of an attached graph: who called, what was recorded of it, and how far it came.
+
+It travels in the config LangGraph hands to the saver, under a key that LangGraph keeps out of stored metadata. State
+edits go through LangGraph functions that drop foreign keys half-way, so those find it in a context variable as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from .entry import UNATTRIBUTED, Actor, CheckpointRef, EntryDraft, Workflow
+
+CONFIG_KEY = "__countersign_call"
+_call: ContextVar[Call | None] = ContextVar("countersign_call", default=None)
+_actor: ContextVar[Actor | None] = ContextVar("countersign_actor", default=None)
+
+
+@dataclass(slots=True)
+class Call:
+    """Mutable on purpose: the saver and the lifecycle handler note here what happened."""
+
+    trail: str
+    actor: Actor
+    workflow: Workflow
+    run: str
+    recorded: bool = False
+    paused: bool = False
+    refused: bool = False
+    last: CheckpointRef | None = None
+    loaded: Any = None
+    """A verified checkpoint tuple to hand to LangGraph's first read, so that what was recorded is what runs."""
+    given: list[Sequence[Any]] = field(default_factory=list)
+    """What a caller passed to update_state, one item per superstep still to be saved."""
+
+    def draft(self, kind: str, *, actor: Actor | None = None, **fields: Any) -> EntryDraft:
+        """Return a draft that carries this call's trail, actor, workflow and run."""
+        return EntryDraft(self.trail, kind, actor=actor or self.actor, workflow=self.workflow, run=self.run, **fields)
+
+
+def call_of(config: Mapping[str, Any]) -> Call | None:
+    """Return the call that a config belongs to, or None when the saver is used without `attach`."""
+    call = (config.get("configurable") or {}).get(CONFIG_KEY)
+    return call if isinstance(call, Call) else _call.get()
+
+
+@contextmanager
+def calling(call: Call) -> Iterator[None]:
+    """Make `call` the one that saves in this context belong to."""
+    token = _call.set(call)
+    try:
+        yield
+    finally:
+        _call.reset(token)
+
+
+@contextmanager
+def acting_as(actor_id: str, *, role: str | None = None, via: str = "application") -> Iterator[Actor]:
+    """Attribute every run and edit started inside the block to this person.
+
+    `actor_id` is an opaque id, never a name or address: it stays in the trail for ever. `via` says how identity was
+    proved; `application` means that the embedding program says so.
+    """
+    actor = Actor(actor_id, via, role)
+    token = _actor.set(actor)
+    try:
+        yield actor
+    finally:
+        _actor.reset(token)
+
+
+def current_actor() -> Actor:
+    """Return who acts in this context, or the unattributed actor."""
+    return _actor.get() or UNATTRIBUTED

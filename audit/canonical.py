@@ -1,0 +1,174 @@
+"""Canonical JSON (RFC 8785) for our own documents, and the tags that carry Python values in it.
+
+Two writers that mean the same document produce the same bytes, so a digest of the bytes is a digest of the meaning.
+Narrower than RFC 8785 on purpose: no floats, and integers only within +-(2^53-1), because that is where readers in
+other languages begin to disagree (docs/formats.md, section 1).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from .errors import MalformedError
+
+MAX_INT = 2**53 - 1
+MAX_DEPTH = 200
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
+Dump = Callable[[Any], tuple[str, bytes]]
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def canonical(value: Json) -> bytes:
+    """Return the one encoding of `value`.
+
+    Raises MalformedError on a float, an integer beyond +-(2^53-1), a key or string that is not valid Unicode, a type
+    that JSON has no word for, or nesting deeper than 200.
+    """
+    try:
+        return _encode(_ordered(value, 0)).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise MalformedError(f"A string is not valid Unicode: {error.object[error.start : error.end]!r}.") from error
+
+
+def parse(data: bytes) -> Json:
+    """Return the document in `data`, which is canonical: encoding it again gives the same bytes.
+
+    Raises MalformedError, with the reason, on anything else: duplicate keys, floats, white space, another key order.
+    """
+    try:
+        value: Json = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
+        )
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"Not a JSON document: {error}.") from error
+    if canonical(value) != data:
+        raise MalformedError("Not in canonical form (RFC 8785): encoding the document again gives other bytes.")
+    return value
+
+
+def format_time(moment: datetime) -> str:
+    """Return RFC 3339 in UTC with exactly six decimals and `Z`. `moment` must carry its zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC).strftime(TIME_FORMAT).rjust(27, "0")
+
+
+def parse_time(text: str) -> datetime:
+    """Return the moment `format_time` wrote. Raises MalformedError on any other spelling of it."""
+    try:
+        moment = datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise MalformedError(f"Not a time in UTC with six decimals and Z: {text!r}.") from error
+    if format_time(moment) != text:
+        raise MalformedError(f"Not a time in UTC with six decimals and Z: {text!r}.")
+    return moment
+
+
+def tagged(value: Any, dump: Dump) -> Json:
+    """Return `value` as JSON that says what Python value it was (docs/formats.md, section 1).
+
+    `dump` is LangGraph's serializer (`dumps_typed`), used for the digest of what JSON has no word for; whatever it
+    raises passes through, since a value that cannot be serialized cannot be checkpointed either.
+    """
+    return _tag(value, dump, 0)
+
+
+def _tag(value: Any, dump: Dump, depth: int) -> Json:  # noqa: PLR0911 - a table of types reads best as one
+    kind = type(value)
+    if value is None or kind is bool:
+        return value  # type: ignore[no-any-return]
+    if kind is str:
+        return value if _is_unicode(value) else _opaque(value, dump)
+    if kind is int:
+        return value if -MAX_INT <= value <= MAX_INT else {"$int": str(value)}
+    if kind is float:
+        return {"$float": repr(value) if math.isfinite(value) else str(value)}
+    if kind is bytes:
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if kind is datetime and value.tzinfo is not None:
+        return {"$time": format_time(value)}
+    if depth < MAX_DEPTH // 2:
+        if kind in (list, tuple):
+            return [_tag(item, dump, depth + 1) for item in value]
+        if kind is dict:
+            return _tag_mapping(value, dump, depth)
+    return _opaque(value, dump)
+
+
+def _tag_mapping(value: Mapping[Any, Any], dump: Dump, depth: int) -> Json:
+    if all(type(key) is str and _is_unicode(key) for key in value):
+        return {("$" + key if key.startswith("$") else key): _tag(item, dump, depth + 1) for key, item in value.items()}
+    return {"$map": [[_tag(key, dump, depth + 2), _tag(item, dump, depth + 2)] for key, item in value.items()]}
+
+
+def _opaque(value: Any, dump: Dump) -> Json:
+    kind = type(value)
+    # Lone surrogates: neither UTF-8 nor msgpack can carry them, so there the digest is over what Python holds.
+    serialized = value.encode("utf-8", "surrogatepass") if kind is str else dump(value)[1]
+    return {
+        "$type": f"{kind.__module__}.{kind.__qualname__}",
+        "$repr": _printable(repr(value)),
+        "$sha256": hashlib.sha256(serialized).hexdigest(),
+    }
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _ordered(value: Any, depth: int) -> Any:
+    """Return `value` with keys in the order of RFC 8785, section 3.2.3, having refused what has no one encoding."""
+    kind = type(value)
+    if value is None or kind is str or kind is bool:
+        return value
+    if kind is int:
+        if -MAX_INT <= value <= MAX_INT:
+            return value
+        raise MalformedError(f"An integer beyond +-(2^53-1): {value}.")
+    if depth >= MAX_DEPTH:
+        raise MalformedError(f"Nested deeper than {MAX_DEPTH} levels.")
+    if kind is dict:
+        return {key: _ordered(value[key], depth + 1) for key in _sorted_keys(value)}
+    if kind is list:
+        return [_ordered(item, depth + 1) for item in value]
+    raise MalformedError(f"A {kind.__name__} has no place in canonical JSON: {value!r}.")
+
+
+def _sorted_keys(value: dict[Any, Any]) -> list[str]:
+    plain = True
+    for key in value:
+        if type(key) is not str:
+            raise MalformedError(f"A key that is not a string: {key!r}.")
+        plain = plain and key.isascii()
+    # UTF-16 code units and code points order ASCII alike; beyond the BMP they differ.
+    return sorted(value) if plain else sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"a float: {text}")

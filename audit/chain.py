@@ -1,0 +1,189 @@
+"""The checks every entry has to pass, whoever reads it: pure, and raising at the first that fails.
+
+One entry is checked against the place it claims (the link before it), the origin, and the ring of keys that `@keys`
+introduced. Order of the checks: signature first, so that every later sentence speaks of bytes that a key vouched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .canonical import Json, parse
+from .entry import GENESIS, KEYS_TRAIL, Body, Entry, leaf_hash, pae, parse_body, payload_digest
+from .errors import MalformedError, VerificationError
+from .keys import IntroducedKey, Ring, Trust, introduced
+
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place in a chain: the last `seq` (0 before the first entry) and the leaf hash the next entry must name."""
+
+    seq: int = 0
+    leaf_hash: bytes = GENESIS
+
+
+START = Link()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An entry that passed: its body, and its payload where it has one."""
+
+    entry: Entry
+    body: Body
+    payload: Json
+    link: Link
+
+
+def check_entry(entry: Entry, *, after: Link, origin: str, ring: Ring) -> Checked:
+    """Return the entry with its body and payload parsed, having checked all that its bytes can prove.
+
+    Raises VerificationError whose `check` is one of body, key, signature, authority, column, origin, sequence, chain,
+    payload.
+    """
+    body = check_signed(entry, ring)
+    _check_columns(entry, body)
+    if body.origin != origin:
+        raise _failed(entry, "origin", f"was signed for the log {body.origin!r}, not for {origin!r}: it was moved here")
+    _check_place(entry, body, after)
+    return Checked(entry, body, _check_payload(entry, body), Link(entry.seq, leaf_hash(entry.body)))
+
+
+def check_signed(entry: Entry, ring: Ring) -> Body:
+    """Return the entry's body, having checked that a key which may sign its kind signed exactly these bytes."""
+    for column in ("trail", "seq", "body", "keyid", "signature"):
+        if getattr(entry, column) is None:
+            raise _failed(entry, "column", f"has no {column}", column)
+    try:
+        body = parse_body(entry.body)
+    except MalformedError as error:
+        raise _failed(entry, "body", f"has a body that is not an entry: {error.message}", column="body") from error
+    key = ring.get(entry.keyid)
+    if key is None:
+        raise _failed(
+            entry, "key", f"is signed with a key that @keys never introduced ({entry.keyid.hex()[:16]}…)", "keyid"
+        )
+    if not key.public.verifies(entry.signature, pae(entry.body)):
+        raise _failed(entry, "signature", "does not match its signature: its body or signature was changed", "body")
+    if not key.may_sign(body.kind):
+        raise _failed(
+            entry, "authority", f"is of kind {body.kind}, which its key may not sign ({', '.join(key.kinds)})"
+        )
+    return body
+
+
+def read_damaged(entry: Entry) -> Checked | None:
+    """Return what a damaged entry still says, if its payload is the one it commits to.
+
+    For reports only: one damaged entry is then one finding, and not one more for every row that it bound.
+    """
+    try:
+        body = parse_body(entry.body)
+        return Checked(entry, body, _check_payload(entry, body), Link(entry.seq, leaf_hash(entry.body)))
+    except (MalformedError, VerificationError, TypeError):
+        return None
+
+
+def check_keys_trail(entries: Iterable[Entry], trust: Trust) -> tuple[dict[bytes, IntroducedKey], Link]:
+    """Return the ring that the trail `@keys` builds, having checked it from the trusted deployment key on.
+
+    Raises VerificationError when there is no such trail, or when it does not begin with a key that `trust` names.
+    """
+    ring: dict[bytes, IntroducedKey] = {}
+    link = START
+    for entry in entries:
+        if link is START:
+            ring = _root(entry, trust)
+        checked = check_entry(entry, after=link, origin=trust.origin, ring=ring)
+        if not checked.body.kind.startswith("key."):
+            raise _failed(
+                entry, "authority", f"is of kind {checked.body.kind}; @keys holds events of keys only", "kind"
+            )
+        try:
+            key = introduced(checked.body)
+        except MalformedError as error:
+            raise _failed(entry, "key", f"introduces no usable key: {error.message}", "body") from error
+        if key is not None:
+            ring[key.public.keyid] = key
+        link = checked.link
+    if link is START:
+        raise VerificationError(
+            "The trail @keys is empty: nothing says which keys sign here, so no entry can be believed.",
+            check="key",
+            trail=KEYS_TRAIL,
+            table="entries",
+            remedy="If this database was never migrated, run `countersign migrate`.",
+        )
+    return ring, link
+
+
+def _root(entry: Entry, trust: Trust) -> dict[bytes, IntroducedKey]:
+    for key in trust.entry:
+        if key.keyid == entry.keyid:
+            return {key.keyid: IntroducedKey(key, ("*",))}
+    raise _failed(
+        entry,
+        "key",
+        "does not begin with the deployment key that you trust: another key wrote this trail, or the trust file is of "
+        "another deployment",
+        "keyid",
+    )
+
+
+def _check_columns(entry: Entry, body: Body) -> None:
+    pairs = (
+        ("trail", entry.trail, body.trail),
+        ("seq", entry.seq, body.seq),
+        ("kind", entry.kind, body.kind),
+        ("occurred_at", entry.occurred_at, body.occurred_at),
+    )
+    for column, stored, signed in pairs:
+        if stored != signed:
+            raise _failed(entry, "column", f"says {column} {stored!s}, its signed body says {signed!s}", column)
+
+
+def _check_place(entry: Entry, body: Body, after: Link) -> None:
+    if body.seq <= after.seq:
+        raise _failed(entry, "sequence", f"stands again after entry {after.seq}: a duplicate", "seq")
+    if body.seq != after.seq + 1:
+        missing = f"{after.seq + 1}" if body.seq == after.seq + 2 else f"{after.seq + 1} to {body.seq - 1}"
+        raise _failed(entry, "sequence", f"follows entry {after.seq}: {missing} is missing", "seq")
+    if body.prev != after.leaf_hash:
+        raise _failed(
+            entry, "chain", f"names another predecessor than entry {after.seq} as it stands: one of the two was put in"
+        )
+
+
+def _check_payload(entry: Entry, body: Body) -> Json:
+    if body.payload_digest is None:
+        if entry.salt is not None or entry.data is not None:
+            raise _failed(entry, "payload", "has a payload that its body does not commit to", "data", "payloads")
+        return None
+    if entry.salt is None or entry.data is None:
+        raise _failed(entry, "payload", "has lost its payload: the row is gone", None, "payloads")
+    if len(entry.salt) != SALT_BYTES or payload_digest(entry.salt, entry.data) != body.payload_digest:
+        raise _failed(entry, "payload", "has a payload whose salt or data was changed", "data", "payloads")
+    if len(entry.data) != body.payload_size:
+        raise _failed(entry, "payload", "has a payload of another size than its body says", "data", "payloads")
+    try:
+        return parse(entry.data)
+    except MalformedError as error:
+        raise _failed(
+            entry, "payload", f"has a payload that is not canonical: {error.message}", "data", "payloads"
+        ) from error
+
+
+def _failed(
+    entry: Entry, check: str, sentence: str, column: str | None = None, table: str = "entries"
+) -> VerificationError:
+    return VerificationError(
+        f"Entry {entry.seq} of trail {entry.trail!r} {sentence}.",
+        check=check,
+        trail=entry.trail,
+        seq=entry.seq,
+        table=table,
+        column=column,
+    )

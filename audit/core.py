@@ -1,0 +1,172 @@
+"""The thinking of the audited savers: steps that a sync or an async shell runs, and what a saver remembers.
+
+Shared by the clones that LangGraph makes of a saver. What is remembered (the ledgers) was checked, and only ever spares
+a second reading: whoever finds the database elsewhere than the memory reads again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from .append import Appender
+from .chain import Link, check_entry
+from .deployment import open_steps
+from .entry import SYSTEM_TRAIL, Entry, EntryDraft
+from .errors import AppendError, VerificationError
+from .keys import GRAPH
+from .kinds import Kind
+from .ledger import Ledger
+from .load import Loaded, check_loaded, head_of, load_statement, truncated
+from .read import entries_statement, entry_of
+from .recent import Recent
+from .save import Save
+from .steps import Steps
+
+
+class MovedError(Exception):
+    """The trail went on while it was read; read again, in one snapshot. Never leaves this package."""
+
+
+class Core:
+    """What one saver, and LangGraph's clones of it, share."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._appender: Appender | None = None
+        self._ledgers: Recent[str, Ledger] = Recent(512)
+        self._refused: Recent[tuple[str, str | None, str], bool] = Recent(1024)
+        # Guards the ledgers' contents, for savers used from several threads. Never held across I/O.
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether schema, keys and trust were checked."""
+        return self._appender is not None
+
+    @property
+    def appender(self) -> Appender:
+        """The open appender. Asking before `open_steps` ran is a mistake of ours."""
+        if self._appender is None:
+            raise AssertionError("the saver was used before it was opened")
+        return self._appender
+
+    def open_steps(self) -> Steps[None]:
+        """Check schema, keys and trust, once."""
+        if self._appender is None:
+            self._appender = yield from open_steps(self.home, (GRAPH,))
+
+    def save_steps(self, save: Save) -> Steps[list[Entry]]:
+        """Write rows and append the entries that bind them. To be run inside one transaction of its own."""
+        heads = yield from self._lock_steps(save.trail)
+        written = yield from save.write_steps(lambda: self._ledger_steps(save.trail))
+        drafts = save.drafts(written)
+        return (yield from self.appender.insert_steps(heads, drafts)) if drafts else []
+
+    def record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
+        """Append entries that bind no rows. To be run inside one transaction of its own."""
+        heads: dict[str, Link] = {}
+        for trail in sorted({draft.trail for draft in drafts}):
+            heads |= yield from self._lock_steps(trail)
+        return (yield from self.appender.insert_steps(heads, drafts))
+
+    def load_steps(self, thread: str, ns: str, checkpoint_id: str | None, *, alone: bool) -> Steps[Loaded | None]:
+        """Return a checkpoint whose rows were checked against its trail, or None when there is none.
+
+        `alone` runs one statement, which suffices when this process has already checked the trail to its end, and
+        raises MovedError otherwise; run it again without, in a REPEATABLE READ transaction. Raises VerificationError.
+        """
+        ledger = self._ledger(thread)
+        known = ledger.link
+        row = (yield load_statement(thread, ns, checkpoint_id))[0]
+        head = head_of(row)
+        try:
+            if head.seq < known.seq or (head.seq == known.seq and head != known):
+                raise truncated(ledger, head)
+            if head != ledger.link:
+                if alone:
+                    raise MovedError
+                yield from self._advance_steps(ledger)
+            with self._lock:
+                if head != ledger.link:
+                    raise MovedError
+                return check_loaded(row, ledger, ns, checkpoint_id)
+        except VerificationError:
+            self._ledgers.discard(thread)
+            raise
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """Take over, after the commit, what these entries bind, where this process already follows their trail."""
+        self.appender.committed(entries)
+        for entry in entries:
+            ledger = self._ledgers.get(entry.trail)
+            if ledger is not None and ledger.link.seq == entry.seq - 1:
+                self._apply(ledger, [entry])
+
+    def refusal(self, error: VerificationError, trail: str, run: str | None, draft: EntryDraft) -> EntryDraft | None:
+        """Return the entry that says that a load was refused, or None if it was said already for this run."""
+        key = (trail, run, error.message)
+        if self._refused.get(key):
+            return None
+        self._refused[key] = True
+        return EntryDraft(
+            trail,
+            Kind.RUN_REFUSED,
+            actor=draft.actor,
+            workflow=draft.workflow,
+            run=run,
+            detail={"check": error.check, "trail": draft.trail, "table": error.table, "seq": error.seq},
+            payload={"message": error.message},
+        )
+
+    def elsewhere(self, draft: EntryDraft) -> EntryDraft:
+        """Return the refusal for `@system`, where it goes when the case's own trail can no longer be extended."""
+        return EntryDraft(
+            SYSTEM_TRAIL, draft.kind, draft.actor, draft.workflow, draft.run, None, draft.detail, draft.payload
+        )
+
+    def _lock_steps(self, trail: str) -> Steps[dict[str, Link]]:
+        heads = yield from self.appender.lock_steps([trail])
+        head = heads[trail]
+        known = self._ledgers.get(trail)
+        if known is not None and head.seq < known.link.seq:
+            raise AppendError(
+                f"Nothing may be appended: {truncated(known, head).message}",
+                remedy="Run: countersign verify",
+                trail=trail,
+            )
+        if head.seq == 0:
+            self._ledger(trail)
+        return heads
+
+    def _ledger(self, trail: str) -> Ledger:
+        ledger = self._ledgers.get(trail)
+        if ledger is None:
+            ledger = self._ledgers[trail] = Ledger(trail)
+        return ledger
+
+    def _ledger_steps(self, trail: str) -> Steps[Ledger]:
+        ledger = self._ledger(trail)
+        try:
+            yield from self._advance_steps(ledger)
+        except VerificationError:
+            self._ledgers.discard(trail)
+            raise
+        return ledger
+
+    def _advance_steps(self, ledger: Ledger) -> Steps[None]:
+        """Check the entries behind the ledger's end, as this transaction sees them, and take over what they bind."""
+        rows = yield entries_statement(ledger.trail, ledger.link.seq)
+        entries = [entry_of(row) for row in rows]
+        if any(entry.keyid not in self.appender.ring for entry in entries):
+            yield from self.appender.ring_steps()
+        self._apply(ledger, entries)
+
+    def _apply(self, ledger: Ledger, entries: Sequence[Entry]) -> None:
+        appender = self.appender
+        with self._lock:
+            for entry in entries:
+                # Another task of this process may have come here first; what it checked need not be checked again.
+                if entry.seq > ledger.link.seq:
+                    ledger.apply(check_entry(entry, after=ledger.link, origin=appender.origin, ring=appender.ring))

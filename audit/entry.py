@@ -1,0 +1,327 @@
+"""An entry: one immutable signed record, and the draft it is made from (docs/formats.md, section 2).
+
+No clock, no randomness, no database: time, salt, position and signer are parameters.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from .canonical import Json, canonical, format_time, parse, parse_time
+from .errors import AppendError, MalformedError
+from .kinds import check_kind
+
+SPEC = "countersign/entry/1"
+PAYLOAD_TYPE = "application/vnd.countersign.entry+json"
+MAX_BODY = 65_535
+MAX_LIST = 100
+GENESIS = bytes(32)
+SYSTEM_TRAIL = "@system"
+KEYS_TRAIL = "@keys"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ORIGIN = re.compile(r"[^\s+\x00-\x1f\x7f-\x9f]{1,255}")
+_REQUIRED = frozenset({"spec", "origin", "trail", "seq", "prev", "kind", "occurred_at", "actor", "detail"})
+_OPTIONAL = frozenset({"workflow", "run", "checkpoint", "payload"})
+
+
+class Signer(Protocol):
+    """A private entry key: a file here, later a hardware module."""
+
+    @property
+    def keyid(self) -> bytes:
+        """SHA-256 of the raw public key, 32 bytes: a hint, never trusted."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte Ed25519 signature of `message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it. `id` is opaque (no name, no mail address); `via` says how identity was proved."""
+
+    id: str
+    via: str
+    role: str | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the body's member `actor`."""
+        return {"id": self.id, "via": self.via, **({"role": self.role} if self.role is not None else {})}
+
+
+UNATTRIBUTED = Actor("unattributed", "unattributed")
+SYSTEM = Actor("system", "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """Which graph, in which version."""
+
+    name: str
+    version: str
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the body's member `workflow`."""
+        return {"name": self.name, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRef:
+    """Which of LangGraph's checkpoints, in which namespace ("" is the root graph's)."""
+
+    id: str
+    ns: str = ""
+    parent: str | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the body's member `checkpoint`."""
+        return {"id": self.id, "ns": self.ns, "parent": self.parent}
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """What is to be recorded, before it has a place, a time, a hash and a signature.
+
+    `detail` stays for ever and readable: no personal data, no free text, no unsalted digest of content. Everything
+    long, personal or guessable goes to `payload`, of which the body holds only a salted commitment.
+    """
+
+    trail: str
+    kind: str
+    actor: Actor = SYSTEM
+    workflow: Workflow | None = None
+    run: str | None = None
+    checkpoint: CheckpointRef | None = None
+    detail: Mapping[str, Json] = field(default_factory=dict)
+    payload: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as it is stored: the body's bytes are the truth, everything else is beside them."""
+
+    trail: str
+    seq: int
+    kind: str
+    occurred_at: datetime
+    body: bytes
+    keyid: bytes
+    signature: bytes
+    salt: bytes | None = None
+    data: bytes | None = None
+
+    @property
+    def leaf_hash(self) -> bytes:
+        """The Merkle leaf, and the next entry's `prev`."""
+        return leaf_hash(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that was read and has the shape the format demands."""
+
+    origin: str
+    trail: str
+    seq: int
+    prev: bytes
+    kind: str
+    occurred_at: datetime
+    actor: Actor
+    detail: Mapping[str, Json]
+    workflow: Workflow | None
+    run: str | None
+    checkpoint: CheckpointRef | None
+    payload_digest: bytes | None
+    payload_size: int
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """Return SHA-256(0x00 || body), RFC 6962's leaf hash."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def payload_digest(salt: bytes, data: bytes) -> bytes:
+    """Return the salted commitment to a payload: SHA-256(salt || data)."""
+    return hashlib.sha256(salt + data).digest()
+
+
+def pae(body: bytes) -> bytes:
+    """Return what is signed: DSSE v1's pre-authentication encoding of the body under our payload type."""
+    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(body), body)
+
+
+def envelope(entry: Entry) -> dict[str, Json]:
+    """Return the entry as a DSSE envelope, the form in which it leaves the database."""
+    return {
+        "payload": base64.b64encode(entry.body).decode("ascii"),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": entry.keyid.hex(), "sig": base64.b64encode(entry.signature).decode("ascii")}],
+    }
+
+
+def check_trail(trail: str, *, own: bool = False) -> str:
+    """Return `trail` if an entry may carry it: 1 to 255 characters, valid Unicode, no control characters.
+
+    A leading `@` is ours alone (`own`). Raises MalformedError otherwise.
+    """
+    if not 1 <= len(trail) <= 255:  # noqa: PLR2004 - the format's own limit
+        raise MalformedError("A thread id must be a string of 1 to 255 characters.")
+    if _CONTROL.search(trail):
+        raise MalformedError(f"A thread id must not contain control characters: {trail!r}.")
+    if any("\ud800" <= character <= "\udfff" for character in trail):
+        raise MalformedError(f"A thread id must be valid Unicode: {trail!r}.")
+    if trail.startswith("@") and not own:
+        raise MalformedError(f"A thread id must not begin with @, which marks this service's own trails: {trail!r}.")
+    return trail
+
+
+def check_origin(origin: str) -> str:
+    """Return `origin` if it can name a log: 1 to 255 characters without space, `+` or control characters."""
+    if not _ORIGIN.fullmatch(origin):
+        raise MalformedError(f"An origin must be 1 to 255 characters without space or +: {origin!r}.")
+    return origin
+
+
+def seal(
+    draft: EntryDraft, *, origin: str, seq: int, prev: bytes, occurred_at: datetime, salt: bytes, signer: Signer
+) -> Entry:
+    """Return the signed entry that `draft` becomes at this place in its trail.
+
+    Raises AppendError when the body would exceed 65,535 bytes or holds what canonical JSON cannot carry.
+    """
+    kind = check_kind(draft.kind)
+    body: dict[str, Json] = {
+        "spec": SPEC,
+        "origin": origin,
+        "trail": draft.trail,
+        "seq": seq,
+        "prev": prev.hex(),
+        "kind": kind,
+        "occurred_at": format_time(occurred_at),
+        "actor": draft.actor.as_json(),
+        "detail": dict(draft.detail),
+    }
+    if draft.workflow is not None:
+        body["workflow"] = draft.workflow.as_json()
+    if draft.run is not None:
+        body["run"] = draft.run
+    if draft.checkpoint is not None:
+        body["checkpoint"] = draft.checkpoint.as_json()
+    data = None
+    try:
+        if draft.payload is not None:
+            data = canonical(dict(draft.payload))
+            body["payload"] = {"digest": payload_digest(salt, data).hex(), "size": len(data)}
+        encoded = canonical(body)
+    except MalformedError as error:
+        raise AppendError(
+            f"A {kind} entry cannot be written down: {error.message}",
+            remedy="Keep what is recorded to JSON values; long or personal content belongs in the payload.",
+            trail=draft.trail,
+        ) from error
+    if len(encoded) > MAX_BODY:
+        raise AppendError(
+            f"The body of a {kind} entry would be {len(encoded)} bytes; the format allows {MAX_BODY}.",
+            remedy="Shorten what stands in detail, actor, run or workflow: long content belongs in the payload.",
+            trail=draft.trail,
+        )
+    return Entry(
+        draft.trail,
+        seq,
+        kind,
+        occurred_at,
+        encoded,
+        signer.keyid,
+        signer.sign(pae(encoded)),
+        salt if data is not None else None,
+        data,
+    )
+
+
+def parse_body(data: bytes) -> Body:
+    """Return the body in `data`. Raises MalformedError with the reason when it is not one of spec version 1."""
+    if len(data) > MAX_BODY:
+        raise MalformedError(f"A body of {len(data)} bytes; the format allows {MAX_BODY}.")
+    value = parse(data)
+    if not isinstance(value, dict):
+        raise MalformedError("A body that is not an object.")
+    if value.get("spec") != SPEC:
+        raise MalformedError(f"An unknown spec: {value.get('spec')!r}; this version reads {SPEC!r}.")
+    if missing := _REQUIRED - value.keys():
+        raise MalformedError(f"The body lacks {', '.join(sorted(missing))}.")
+    if unknown := value.keys() - _REQUIRED - _OPTIONAL:
+        raise MalformedError(f"The body has unknown members: {', '.join(sorted(unknown))}.")
+    payload = _optional(value, "payload", {"digest", "size"})
+    size = payload["size"] if payload else 0
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise MalformedError("The size of the payload is not a count of bytes.")
+    seq = value["seq"]
+    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 1:
+        raise MalformedError("The body's seq is not an integer from 1.")
+    detail = value["detail"]
+    if not isinstance(detail, dict):
+        raise MalformedError("The body's detail is not an object.")
+    return Body(
+        origin=check_origin(_text(value, "origin")),
+        trail=check_trail(_text(value, "trail"), own=True),
+        seq=seq,
+        prev=_digest(value["prev"], "prev"),
+        kind=check_kind(_text(value, "kind")),
+        occurred_at=parse_time(_text(value, "occurred_at")),
+        actor=_parse_actor(value["actor"]),
+        detail=detail,
+        workflow=_parse_workflow(value),
+        run=_text(value, "run") if "run" in value else None,
+        checkpoint=_parse_checkpoint(value),
+        payload_digest=_digest(payload["digest"], "payload digest") if payload else None,
+        payload_size=size,
+    )
+
+
+def _text(value: Mapping[str, Any], key: str) -> str:
+    text = value[key]
+    if not isinstance(text, str):
+        raise MalformedError(f"The member {key} is not a string.")
+    return text
+
+
+def _digest(text: Any, what: str) -> bytes:
+    if isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text):
+        return bytes.fromhex(text)
+    raise MalformedError(f"The {what} is not 64 lower-case hex digits.")
+
+
+def _optional(value: Mapping[str, Any], key: str, members: set[str]) -> dict[str, Any] | None:
+    if key not in value:
+        return None
+    item = value[key]
+    if not isinstance(item, dict) or set(item) != members:
+        raise MalformedError(f"The body's {key} does not have exactly the members {', '.join(sorted(members))}.")
+    return item
+
+
+def _parse_actor(item: Any) -> Actor:
+    if not isinstance(item, dict) or not {"id", "via"} <= item.keys() <= {"id", "via", "role"}:
+        raise MalformedError("The body's actor does not have the members id and via, and at most role.")
+    return Actor(_text(item, "id"), _text(item, "via"), _text(item, "role") if "role" in item else None)
+
+
+def _parse_workflow(value: Mapping[str, Any]) -> Workflow | None:
+    item = _optional(value, "workflow", {"name", "version"})
+    return Workflow(_text(item, "name"), _text(item, "version")) if item is not None else None
+
+
+def _parse_checkpoint(value: Mapping[str, Any]) -> CheckpointRef | None:
+    item = _optional(value, "checkpoint", {"id", "ns", "parent"})
+    if item is None:
+        return None
+    parent = item["parent"]
+    if parent is not None and not isinstance(parent, str):
+        raise MalformedError("The parent of a checkpoint is neither null nor a string.")
+    return CheckpointRef(_text(item, "id"), _text(item, "ns"), parent)

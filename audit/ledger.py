@@ -1,0 +1,153 @@
+"""What a trail binds of LangGraph's tables: the last version of every row, and checks of rows against it.
+
+Pure. Feed it the checked entries of one trail in order; then ask it about rows (docs/formats.md, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .chain import START, Checked, Link
+from .entry import KEYS_TRAIL, SYSTEM_TRAIL
+from .errors import MalformedError, VerificationError
+from .rows import CHECKPOINTS, WRITES, BoundRow, Column, RowKey, Table, parse_rows, row_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The digest a row must have, and the entry that says so."""
+
+    sha256: str
+    seq: int
+
+
+class Ledger:
+    """The bindings of one trail up to `link`."""
+
+    def __init__(self, trail: str) -> None:
+        self.trail = trail
+        self.link: Link = START
+        self._rows: dict[RowKey, Binding] = {}
+        self._by_checkpoint: dict[tuple[str, str], set[RowKey]] = {}
+        self._latest: dict[str, str] = {}
+
+    def apply(self, checked: Checked) -> None:
+        """Take over what a checked entry binds. Raises VerificationError when it binds what it may not."""
+        self.link = checked.link
+        payload = checked.payload
+        if not isinstance(payload, dict) or "rows" not in payload:
+            return
+        try:
+            rows = parse_rows(payload["rows"])
+            replaced = _parse_replaced(payload.get("replaced", []))
+        except MalformedError as error:
+            raise self._failed(checked, error.message) from error
+        if self.trail in (SYSTEM_TRAIL, KEYS_TRAIL):
+            raise self._failed(checked, "binds rows, but no case has this trail.")
+        for row in rows:
+            self._bind(checked, row, replaced)
+
+    def binding(self, key: RowKey) -> Binding | None:
+        """Return the last binding of the row `key`, or None when no entry binds it."""
+        return self._rows.get(key)
+
+    def latest(self, ns: str) -> str | None:
+        """Return the id of the newest checkpoint bound in namespace `ns` (LangGraph's ids sort by time)."""
+        return self._latest.get(ns)
+
+    def writes_of(self, ns: str, checkpoint_id: str) -> set[RowKey]:
+        """Return the keys of all `checkpoint_writes` rows bound to one checkpoint."""
+        return self._by_checkpoint.get((ns, checkpoint_id), set())
+
+    def check_row(self, table: Table, row: Sequence[Column]) -> None:
+        """Pass if the row, whose columns are in the table's order, equals its last binding.
+
+        Raises VerificationError with check `unbound` or `row` otherwise.
+        """
+        key = table.key_of(row)
+        binding = self._rows.get(key)
+        if binding is None:
+            raise self._row_failed("unbound", key, "no entry binds it: it was written behind the saver's back")
+        if row_hash(row) != binding.sha256:
+            raise self._row_failed(
+                "row", key, f"it is not what entry {binding.seq} bound: it was changed in the database", binding.seq
+            )
+
+    def check_all(self, rows: Iterable[tuple[Table, Sequence[Column]]]) -> Iterator[VerificationError]:
+        """Yield a failure for each row that differs, is unbound or stands twice, and for each bound row that is gone.
+
+        `rows` are all the rows of this thread.
+        """
+        seen: set[RowKey] = set()
+        for table, row in rows:
+            key = table.key_of(row)
+            if key in seen:
+                yield self._row_failed("duplicate", key, "it stands in the table twice")
+                continue
+            seen.add(key)
+            try:
+                self.check_row(table, row)
+            except VerificationError as error:
+                yield error
+        for key, binding in self._rows.items():
+            if key not in seen:
+                yield self.missing(key, binding)
+
+    def missing(self, key: RowKey, binding: Binding | None = None) -> VerificationError:
+        """Return the failure for a bound row that is not in its table."""
+        seq = (binding or self._rows[key]).seq
+        return self._row_failed("missing", key, f"entry {seq} bound it, and it is gone from the table", seq)
+
+    def _bind(self, checked: Checked, row: BoundRow, replaced: Mapping[RowKey, int]) -> None:
+        seq = checked.body.seq
+        table, key = row.key
+        if key[0] != self.trail:
+            raise self._failed(checked, f"binds a row of another thread, {key[0]!r}.")
+        earlier = self._rows.get(row.key)
+        differs = earlier is not None and earlier.sha256 != row.sha256
+        says = replaced.get(row.key)
+        if differs and earlier is not None and says != earlier.seq:
+            raise self._failed(
+                checked,
+                f"binds a row of {table} again with other content without saying that it replaces what entry "
+                f"{earlier.seq} bound: the row had been taken out or edited in between.",
+            )
+        if says is not None and not differs:
+            raise self._failed(checked, f"says that it replaces a row of {table} that it does not change.")
+        self._rows[row.key] = Binding(row.sha256, seq)
+        if table == CHECKPOINTS.name:
+            ns, checkpoint_id = key[1], key[2]
+            self._latest[ns] = max(checkpoint_id, self._latest.get(ns, ""))
+        elif table == WRITES.name:
+            self._by_checkpoint.setdefault((key[1], key[2]), set()).add(row.key)
+
+    def _failed(self, checked: Checked, sentence: str) -> VerificationError:
+        entry = checked.entry
+        return VerificationError(
+            f"Entry {entry.seq} of trail {entry.trail!r} {sentence}",
+            check="binding",
+            trail=entry.trail,
+            seq=entry.seq,
+            table="payloads",
+            column="data",
+        )
+
+    def _row_failed(self, check: str, key: RowKey, sentence: str, seq: int | None = None) -> VerificationError:
+        return VerificationError(
+            f"Row ({', '.join(key[1])}) of {key[0]}: {sentence}.", check=check, trail=self.trail, seq=seq, table=key[0]
+        )
+
+
+def _parse_replaced(member: object) -> dict[RowKey, int]:
+    if not isinstance(member, list):
+        raise MalformedError("has a payload member `replaced` that is not a list.")
+    result: dict[RowKey, int] = {}
+    for item in member:
+        if not isinstance(item, dict) or set(item) != {"table", "key", "was", "seq"}:
+            raise MalformedError("has a replaced row with other members than table, key, was and seq.")
+        table, key, seq = item["table"], item["key"], item["seq"]
+        if not isinstance(table, str) or not isinstance(key, list) or not isinstance(seq, int):
+            raise MalformedError("has a replaced row whose table, key or seq is of the wrong type.")
+        result[(table, tuple(str(part) for part in key))] = seq
+    return result

@@ -1,0 +1,115 @@
+"""What a row of LangGraph's tables is, as bytes: its identity (key) and its digest (docs/formats.md, section 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .canonical import Json
+from .errors import MalformedError
+
+Column = str | bytes | int | None
+RowKey = tuple[str, tuple[str, ...]]
+"""Table name, and the primary-key columns as text."""
+
+_NULL = b"\x00"
+_length = struct.Struct(">BI").pack
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One of LangGraph's tables: all its columns in the order they are digested, and its primary key."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+    def key_of(self, row: Sequence[Column]) -> RowKey:
+        """Return the identity of a row given in the order of `columns`."""
+        by_name = dict(zip(self.columns, row, strict=True))
+        return self.name, tuple(str(by_name[column]) for column in self.key)
+
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    ("thread_id", "checkpoint_ns", "checkpoint_id", "parent_checkpoint_id", "type", "checkpoint", "metadata"),
+    ("thread_id", "checkpoint_ns", "checkpoint_id"),
+)
+BLOBS = Table(
+    "checkpoint_blobs",
+    ("thread_id", "checkpoint_ns", "channel", "version", "type", "blob"),
+    ("thread_id", "checkpoint_ns", "channel", "version"),
+)
+WRITES = Table(
+    "checkpoint_writes",
+    ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx", "channel", "type", "blob", "task_path"),
+    ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx"),
+)
+TABLES: Mapping[str, Table] = {table.name: table for table in (CHECKPOINTS, BLOBS, WRITES)}
+JSONB_COLUMNS = frozenset({"checkpoint", "metadata"})
+
+
+def row_hash(row: Sequence[Column]) -> str:
+    """Return the SHA-256 (hex) over the columns of `row`: text as UTF-8, bytea raw, integers in decimal.
+
+    `jsonb` columns must come as PostgreSQL's own text output: it alone keeps 2^60 and 2^53+1 apart.
+    """
+    parts: list[bytes] = []
+    for column in row:
+        if column is None:
+            parts.append(_NULL)
+            continue
+        data = column if isinstance(column, bytes) else str(column).encode()
+        parts.append(_length(1, len(data)))
+        parts.append(data)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRow:
+    """A row as an entry bound it."""
+
+    key: RowKey
+    sha256: str
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the member of the payload's `rows`."""
+        return {"table": self.key[0], "key": list(self.key[1]), "sha256": self.sha256}
+
+
+def bind(table: Table, row: Sequence[Column]) -> BoundRow:
+    """Return what an entry says of `row`."""
+    return BoundRow(table.key_of(row), row_hash(row))
+
+
+def rows_member(rows: Sequence[BoundRow]) -> list[Json]:
+    """Return the payload's `rows`, sorted by (table, key) in UTF-8 bytes, which for Python is code-point order."""
+    return [row.as_json() for row in sorted(rows, key=lambda row: row.key)]
+
+
+def parse_rows(member: Any) -> list[BoundRow]:
+    """Return the rows that a payload's `rows` binds. Raises MalformedError when it is anything but that."""
+    if not isinstance(member, list):
+        raise MalformedError("The payload's member `rows` is not a list.")
+    rows = [_parse_row(item) for item in member]
+    keys = [row.key for row in rows]
+    if keys != sorted(set(keys)):
+        raise MalformedError("The payload's member `rows` is not sorted by table and key, or binds a row twice.")
+    return rows
+
+
+def _parse_row(item: Any) -> BoundRow:
+    if not isinstance(item, dict) or set(item) != {"table", "key", "sha256"}:
+        raise MalformedError("A bound row has other members than table, key and sha256.")
+    table, key, digest = item["table"], item["key"], item["sha256"]
+    known = TABLES.get(table) if isinstance(table, str) else None
+    if known is None:
+        raise MalformedError(f"An entry binds a row of a table that is not LangGraph's: {table!r}.")
+    if not isinstance(key, list) or len(key) != len(known.key) or not all(isinstance(part, str) for part in key):
+        raise MalformedError(f"The key of a bound row of {table} is not {len(known.key)} strings.")
+    if not isinstance(digest, str) or len(digest) != 64 or digest.strip("0123456789abcdef"):  # noqa: PLR2004 - SHA-256
+        raise MalformedError(f"The digest of a bound row of {table} is not 64 hex digits.")
+    return BoundRow((table, tuple(key)), digest)

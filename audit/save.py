@@ -1,0 +1,303 @@
+"""What a save writes and what is said of it: LangGraph's arguments become SQL values and drafts of entries. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_serializable_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.types import Interrupt
+
+from .binding import CheckpointWrite, TaskWrites, Written, put_steps, writes_steps
+from .call import Call, call_of
+from .canonical import Json, tagged
+from .entry import SYSTEM, CheckpointRef, EntryDraft
+from .errors import AppendError
+from .kinds import Kind
+from .ledger import Ledger
+from .rows import WRITES, RowKey
+from .steps import Steps
+
+INTERRUPT = "__interrupt__"
+MAX_LISTED = 100
+_INTERNAL = ("__", "branch:")
+_MISSING = object()
+
+
+class Save(Protocol):
+    """One call of the saver that writes rows."""
+
+    @property
+    def trail(self) -> str:
+        """The thread it belongs to."""
+
+    def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
+        """Write the rows and return what happened to them."""
+
+    def drafts(self, written: Written) -> list[EntryDraft]:
+        """Return the entries that bind the rows; none when no row was inserted or replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutSave:
+    """A checkpoint."""
+
+    write: CheckpointWrite
+    call: Call | None
+    run: str | None
+    detail: Mapping[str, Json]
+    payload: Mapping[str, Json]
+    kind: str
+
+    @property
+    def trail(self) -> str:
+        """The thread it belongs to."""
+        return self.write.thread
+
+    def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
+        """Write the checkpoint and its blobs."""
+        return put_steps(self.write, ledger)
+
+    def drafts(self, written: Written) -> list[EntryDraft]:
+        """Return `checkpoint.saved`, or `state.updated` for a person's edit."""
+        write = self.write
+        edited = self.kind == Kind.STATE_UPDATED
+        return [
+            EntryDraft(
+                write.thread,
+                self.kind,
+                actor=self.call.actor if edited and self.call else SYSTEM,
+                workflow=self.call.workflow if self.call else None,
+                run=self.run,
+                checkpoint=CheckpointRef(write.id, write.ns, write.parent),
+                detail=self.detail,
+                payload={**written.members(), **self.payload},
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class WritesSave:
+    """A task's pending writes."""
+
+    writes: TaskWrites
+    serde: SerializerProtocol
+    call: Call | None
+    run: str | None
+    interrupts: Sequence[Interrupt]
+
+    @property
+    def trail(self) -> str:
+        """The thread it belongs to."""
+        return self.writes.thread
+
+    def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
+        """Write the rows."""
+        return writes_steps(self.writes, ledger)
+
+    def drafts(self, written: Written) -> list[EntryDraft]:
+        """Return `writes.saved`, and `interrupt.raised` for each question that was not open already."""
+        if not written.rows:
+            return []
+        writes = self.writes
+        channels = sorted({row[1] for row in writes.rows})
+        asked = self._asked(written)
+        return [
+            self._draft(
+                Kind.WRITES_SAVED,
+                detail={"task": writes.task, "path": writes.path, **listed("channels", channels)},
+                payload=written.members(),
+            ),
+            *(
+                self._draft(
+                    Kind.INTERRUPT_RAISED,
+                    detail={"when": "dynamic", "interrupt": interrupt.id, "task": writes.task, "path": writes.path},
+                    payload={"value": tag(interrupt.value, self.serde, "the value of an interrupt")},
+                )
+                for interrupt in self.interrupts
+                if interrupt.id not in asked
+            ),
+        ]
+
+    def _draft(self, kind: str, **fields: Any) -> EntryDraft:
+        return EntryDraft(
+            self.writes.thread,
+            kind,
+            workflow=self.call.workflow if self.call else None,
+            run=self.run,
+            checkpoint=CheckpointRef(self.writes.checkpoint, self.writes.ns),
+            **fields,
+        )
+
+    def _asked(self, written: Written) -> set[str]:
+        """Return the ids of the questions this task had open already. The row before was checked, so it may be read."""
+        writes = self.writes
+        idx = str(WRITES_IDX_MAP[INTERRUPT])
+        key: RowKey = (WRITES.name, (writes.thread, writes.ns, writes.checkpoint, writes.task, idx))
+        row = written.before.get(key)
+        if row is None:
+            return set()
+        return {item.id for item in interrupts_in(self.serde.loads_typed((str(row[6]), row[7])))}  # type: ignore[arg-type]
+
+
+def prepare_put(
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+    before: CheckpointTuple | None,
+) -> PutSave:
+    """Return what to write for a `put`. `before` is the checkpoint that a person's edit started from, else None.
+
+    Raises AppendError naming the channel when a value cannot be serialized.
+    """
+    configurable = config["configurable"]
+    call = call_of(config)
+    inline, blobs = _split(checkpoint, new_versions, serde)
+    write = CheckpointWrite(
+        thread=str(configurable["thread_id"]),
+        ns=configurable.get("checkpoint_ns", ""),
+        id=checkpoint["id"],
+        parent=configurable.get("checkpoint_id") or None,
+        checkpoint=_json({**checkpoint, "channel_values": inline}),
+        metadata=_json(get_serializable_checkpoint_metadata(config, metadata)),
+        blobs=blobs,
+    )
+    source = str(metadata.get("source", "unknown"))
+    detail: dict[str, Json] = {"source": source, "step": metadata.get("step")}
+    payload: dict[str, Json] = {}
+    kind = Kind.CHECKPOINT_SAVED
+    if source == "update":
+        kind = Kind.STATE_UPDATED
+        changes = _changes(before, checkpoint, new_versions, serde)
+        detail |= listed("channels", [str(change["channel"]) for change in changes])
+        payload["changes"] = list(changes)
+        if call and call.given:
+            payload["given"] = [
+                {"values": tag(update[0], serde, "an update"), "as_node": update[1]} for update in call.given.pop(0)
+            ]
+    if call and not write.ns:
+        call.last = CheckpointRef(write.id, write.ns, write.parent)
+    return PutSave(write, call, call.run if call else None, detail, payload, kind)
+
+
+def prepare_writes(
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    writes: Sequence[tuple[str, Any]],
+    task_id: str,
+    task_path: str,
+) -> WritesSave:
+    """Return what to write for a `put_writes`. Raises AppendError naming a channel that cannot be serialized."""
+    configurable = config["configurable"]
+    call = call_of(config)
+    replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+    rows: dict[int, tuple[int, str, str, bytes]] = {}
+    for position, (channel, value) in enumerate(writes):
+        idx = WRITES_IDX_MAP.get(channel, position)
+        if replace or idx not in rows:
+            kind, blob = dump(value, serde, f"a write to channel {channel!r}")
+            rows[idx] = (idx, channel, kind, blob)
+    return WritesSave(
+        TaskWrites(
+            thread=str(configurable["thread_id"]),
+            ns=configurable.get("checkpoint_ns", ""),
+            checkpoint=str(configurable["checkpoint_id"]),
+            task=task_id,
+            path=task_path,
+            replace=replace,
+            rows=list(rows.values()),
+        ),
+        serde,
+        call,
+        call.run if call else None,
+        [item for channel, value in writes if channel == INTERRUPT for item in interrupts_in(value)],
+    )
+
+
+def interrupts_in(value: Any) -> list[Interrupt]:
+    """Return the questions in a value written to LangGraph's interrupt channel."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return [item for item in items if isinstance(item, Interrupt)]
+
+
+def listed(name: str, items: Sequence[str]) -> dict[str, Json]:
+    """Return the detail member for a list: the items, or only their count beyond 100 (the payload holds them then)."""
+    return {name: list(items)} if len(items) <= MAX_LISTED else {f"{name}_count": len(items)}
+
+
+def dump(value: Any, serde: SerializerProtocol, what: str) -> tuple[str, bytes]:
+    """Return `value` as LangGraph stores it. Raises AppendError with the remedy when it cannot be stored strictly."""
+    try:
+        return serde.dumps_typed(value)
+    except Exception as error:
+        raise _not_serializable(value, what, error) from error
+
+
+def tag(value: Any, serde: SerializerProtocol, what: str) -> Json:
+    """Return `value` as tagged JSON. Raises AppendError with the remedy when it cannot be serialized."""
+    try:
+        return tagged(value, serde.dumps_typed)
+    except Exception as error:
+        raise _not_serializable(value, what, error) from error
+
+
+def _not_serializable(value: Any, what: str, error: Exception) -> AppendError:
+    return AppendError(
+        f"State cannot be recorded: {what} is a {type(value).__module__}.{type(value).__qualname__} that cannot be "
+        f"serialized ({error}).",
+        remedy="Keep state to JSON values, dataclasses, pydantic models or messages, and handles such as files or "
+        "connections out of it.",
+    )
+
+
+def _split(
+    checkpoint: Checkpoint, new_versions: ChannelVersions, serde: SerializerProtocol
+) -> tuple[dict[str, Any], list[tuple[str, str, str, bytes | None]]]:
+    """Divide the channel values as LangGraph does: primitives inline, everything else new as blobs."""
+    inline: dict[str, Any] = {}
+    blobs: list[tuple[str, str, str, bytes | None]] = []
+    for channel, value in checkpoint["channel_values"].items():
+        if value is None or isinstance(value, (str, int, float, bool)):
+            inline[channel] = value
+            continue
+        if isinstance(value, _DeltaSnapshot):
+            inline[channel] = True
+        if channel in new_versions:
+            blobs.append((channel, str(new_versions[channel]), *dump(value, serde, f"channel {channel!r}")))
+    return inline, blobs
+
+
+def _changes(
+    before: CheckpointTuple | None, checkpoint: Checkpoint, new_versions: ChannelVersions, serde: SerializerProtocol
+) -> list[dict[str, Json]]:
+    old = before.checkpoint["channel_values"] if before else {}
+    new = checkpoint["channel_values"]
+    changes: list[dict[str, Json]] = []
+    for channel in sorted(new_versions):
+        if channel.startswith(_INTERNAL):
+            continue
+        change: dict[str, Json] = {"channel": channel}
+        if (value := old.get(channel, _MISSING)) is not _MISSING:
+            change["old"] = tag(value, serde, f"channel {channel!r}")
+        if (value := new.get(channel, _MISSING)) is not _MISSING:
+            change["new"] = tag(value, serde, f"channel {channel!r}")
+        changes.append(change)
+    return changes
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,61 @@
+"""The tables of the schema `audit`: evidence, and nothing else. Alembic's target.
+
+No column here says anything that a signed body does not fix, so there is no serial and no default time. Operational
+state (Alembic's version, caches, queues) lies in the schema `countersign`; LangGraph's tables lie where it puts them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+EVIDENCE_SCHEMA = "audit"
+STATE_SCHEMA = "countersign"
+
+metadata = MetaData(
+    schema=EVIDENCE_SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(referred_table_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+# The "C" collation orders by bytes, the same on every machine and in every later version of an operating system.
+_trail = Text(collation="C")
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("trail", _trail, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("keyid", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    CheckConstraint("seq >= 1", name="seq"),
+    CheckConstraint("octet_length(body) <= 65535", name="body"),
+    CheckConstraint("octet_length(keyid) = 32", name="keyid"),
+    CheckConstraint("octet_length(signature) = 64", name="signature"),
+)
+
+payloads = Table(
+    "payloads",
+    metadata,
+    Column("trail", _trail, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["trail", "seq"], ["audit.entries.trail", "audit.entries.seq"]),
+    CheckConstraint("octet_length(salt) = 32", name="salt"),
+)

@@ -1,0 +1,151 @@
+"""The verdict: what was checked, what was found, and what was not looked at (docs/formats.md, section 9).
+
+Pure, and never imports a database driver: databases and bundles stream into the same checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .canonical import Json
+from .chain import START, Checked, Link, check_entry, read_damaged
+from .entry import Entry, leaf_hash
+from .errors import VerificationError
+from .keys import Ring
+from .ledger import Ledger
+
+MAX_FINDINGS = 1000
+
+
+class Verdict(StrEnum):
+    """What a verifier may say. Missing evidence is never `passed`."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INDETERMINATE = "indeterminate"
+
+
+EXIT_CODES = {Verdict.PASSED: 0, Verdict.FAILED: 1, Verdict.INDETERMINATE: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One located problem, in a sentence."""
+
+    check: str
+    message: str
+    trail: str | None = None
+    seq: int | None = None
+    leaf_index: int | None = None
+    table: str | None = None
+    column: str | None = None
+
+    @classmethod
+    def of(cls, error: VerificationError) -> Finding:
+        """Return the finding that a failed check amounts to."""
+        return cls(error.check, error.message, error.trail, error.seq, None, error.table, error.column)
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the member of the report's `findings`."""
+        return {
+            "check": self.check,
+            "trail": self.trail,
+            "seq": self.seq,
+            "leaf_index": self.leaf_index,
+            "table": self.table,
+            "column": self.column,
+            "message": self.message,
+        }
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much was looked at."""
+
+    trails: int = 0
+    entries: int = 0
+    rows: int = 0
+    payloads: int = 0
+    erased: int = 0
+    sealed: int = 0
+    lost: int = 0
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the report's `counts`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification found. Keeps the first 1,000 findings and counts the rest."""
+
+    counts: Counts = field(default_factory=Counts)
+    findings: list[Finding] = field(default_factory=list)
+    trust: list[dict[str, Json]] = field(default_factory=list)
+    omitted: int = 0
+    indeterminate: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """`failed` as soon as there is one finding; `indeterminate` when evidence that was asked for is missing."""
+        if self.findings:
+            return Verdict.FAILED
+        return Verdict.INDETERMINATE if self.indeterminate else Verdict.PASSED
+
+    def add(self, error: VerificationError) -> None:
+        """Record a failed check."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding.of(error))
+        else:
+            self.omitted += 1
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the document of `--json`."""
+        return {
+            "verdict": self.verdict.value,
+            "findings": [finding.as_json() for finding in self.findings],
+            "counts": self.counts.as_json(),
+            "tree_head": None,
+            "trust": list(self.trust),
+            **({"findings_omitted": self.omitted} if self.omitted else {}),
+        }
+
+
+class TrailCheck:
+    """Checks the entries of one trail as they stream by, and remembers what they bind.
+
+    Goes on behind a damaged entry from what is there, so that one edit is not a finding for every later entry.
+    """
+
+    def __init__(self, trail: str, *, origin: str, ring: Ring, report: Report) -> None:
+        self.ledger = Ledger(trail)
+        self._origin = origin
+        self._ring = ring
+        self._report = report
+        self._link: Link = START
+        report.counts.trails += 1
+
+    def feed(self, entry: Entry) -> None:
+        """Check the next entry, in order of `seq`."""
+        counts = self._report.counts
+        counts.entries += 1
+        counts.payloads += entry.data is not None
+        checked: Checked | None
+        try:
+            checked = check_entry(entry, after=self._link, origin=self._origin, ring=self._ring)
+        except VerificationError as error:
+            self._report.add(error)
+            checked = read_damaged(entry)
+        if checked is not None:
+            try:
+                self.ledger.apply(checked)
+            except VerificationError as error:
+                self._report.add(error)
+        self._link = Link(entry.seq, leaf_hash(entry.body))
+
+    def extend(self, errors: Iterable[VerificationError]) -> None:
+        """Record failures found elsewhere about this trail."""
+        for error in errors:
+            self._report.add(error)

@@ -1,0 +1,222 @@
+"""Verification of a whole database: streams rows in one snapshot into the pure checks, and trusts none of them.
+
+What is believed comes from the caller (`Trust`); every column beside a body is derived again; LangGraph's tables are
+walked against the entries in both directions. Honest work that goes on meanwhile is not seen and raises no alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from psycopg.rows import tuple_row
+
+from .chain import check_keys_trail
+from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
+from .errors import ConfigurationError, VerificationError
+from .keys import IntroducedKey, Trust
+from .read import ENTRY_COLUMNS, entries_statement, entry_of, rows_statement
+from .rows import TABLES, Column, RowKey, Table
+from .schema import check_langgraph_steps
+from .steps import run
+from .verify import Report, TrailCheck
+
+_BATCH = 200
+_FETCH = 500
+_EVIDENCE: dict[str, frozenset[str]] = {
+    "entries": frozenset({"trail", "seq", "kind", "occurred_at", "body", "keyid", "signature"}),
+    "payloads": frozenset({"trail", "seq", "salt", "data"}),
+}
+
+_ENTRIES: LiteralString = f"""
+SELECT {ENTRY_COLUMNS} FROM audit.entries e
+WHERE (%(trail)s::text IS NULL OR e.trail = %(trail)s) AND e.trail <> '@keys' ORDER BY e.trail COLLATE "C", e.seq
+"""
+_PAYLOADS: LiteralString = """
+SELECT trail, seq, salt, data FROM audit.payloads
+WHERE (%(trail)s::text IS NULL OR trail = %(trail)s) AND trail <> '@keys' ORDER BY trail COLLATE "C", seq
+"""
+_SCHEMA: LiteralString = """
+SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = 'audit' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+def verify_database(conn: Connection[Any], trust: Trust, *, trail: str | None = None) -> Report:
+    """Return the report on the database behind `conn`, or on one trail of it.
+
+    `conn` must be in no transaction; it is used in one REPEATABLE READ, read-only transaction. Raises psycopg.Error
+    when the database cannot be read; never raises for what it finds.
+    """
+    report = Report()
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # The column copies are compared with signed UTC times; a session's zone must not change what is read.
+        conn.execute("SET LOCAL TimeZone = 'UTC'")
+        if not _check_schema(conn, report):
+            return report
+        ring = _check_keys(conn, trust, report)
+        _say_trust(trust, report)
+        if ring is not None:
+            _check_trails(conn, trust, ring, trail, report)
+            if trail is None:
+                _check_strangers(conn, report)
+    return report
+
+
+def _check_schema(conn: Connection[Any], report: Report) -> bool:
+    """Report columns and tables that signed bytes do not account for; False when there is nothing to go on with."""
+    found: dict[str, set[str]] = {}
+    for table, column in _query(conn, _SCHEMA):
+        found.setdefault(table, set()).add(column)
+    if missing := _EVIDENCE.keys() - found.keys():
+        report.add(_schema_error(f"The table audit.{min(missing)} is not there.", min(missing)))
+        return False
+    for table in sorted(found):
+        expected = _EVIDENCE.get(table)
+        if expected is None:
+            report.add(_schema_error(f"The schema audit holds {table}, which is no evidence table.", table))
+        elif found[table] != expected:
+            odd = ", ".join(sorted(found[table] ^ expected))
+            report.add(
+                _schema_error(f"The table audit.{table} has other columns than the format allows: {odd}.", table)
+            )
+            if expected - found[table]:
+                return False
+    try:
+        run(conn, check_langgraph_steps())
+    except ConfigurationError as error:
+        report.add(_schema_error(error.message, None))
+        return False
+    return True
+
+
+def _schema_error(message: str, table: str | None) -> VerificationError:
+    return VerificationError(message, check="schema", table=table)
+
+
+def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> dict[bytes, IntroducedKey] | None:
+    statement = entries_statement(KEYS_TRAIL)
+    entries = [entry_of(row) for row in conn.cursor(row_factory=tuple_row, binary=True).execute(*statement)]
+    report.counts.trails += bool(entries)
+    report.counts.entries += len(entries)
+    report.counts.payloads += sum(entry.data is not None for entry in entries)
+    try:
+        ring, _ = check_keys_trail(entries, trust)
+    except VerificationError as error:
+        report.add(error)
+        return None
+    return ring
+
+
+def _say_trust(trust: Trust, report: Report) -> None:
+    keys = ", ".join(key.keyid.hex()[:16] for key in trust.entry)
+    report.trust.append(
+        {"what": "entry keys", "status": "checked", "detail": f"deployment key {keys} of {trust.origin}"}
+    )
+    report.trust.append(
+        {
+            "what": "log",
+            "status": "not checked",
+            "detail": "there is no log yet: a tail cut with its rows, or a whole trail removed, is not seen",
+        }
+    )
+
+
+def _check_trails(
+    conn: Connection[Any], trust: Trust, ring: dict[bytes, IntroducedKey], trail: str | None, report: Report
+) -> None:
+    batch: list[TrailCheck] = []
+    current: TrailCheck | None = None
+    for entry in _entries(conn, trail, report):
+        if current is None or current.ledger.trail != entry.trail:
+            if len(batch) >= _BATCH:
+                _check_rows(conn, batch, report)
+                batch = []
+            current = TrailCheck(entry.trail, origin=trust.origin, ring=ring, report=report)
+            batch.append(current)
+        current.feed(entry)
+    if trail is not None and trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
+        batch.append(TrailCheck(trail, origin=trust.origin, ring=ring, report=report))
+        report.counts.trails -= 1
+    _check_rows(conn, batch, report)
+
+
+def _entries(conn: Connection[Any], trail: str | None, report: Report) -> Iterator[Entry]:
+    """Yield entries with their payloads by merging the two tables, so that neither hides rows of the other."""
+    payloads = _stream(conn, "payloads", _PAYLOADS, {"trail": trail})
+    payload = next(payloads, None)
+    for row in _stream(conn, "entries", _ENTRIES, {"trail": trail}):
+        place = (row[0].encode(), row[1])
+        while payload is not None and (payload[0].encode(), payload[1]) < place:
+            report.add(_orphan(payload))
+            payload = next(payloads, None)
+        if payload is not None and (payload[0].encode(), payload[1]) == place:
+            yield entry_of((*row, payload[2], payload[3]))
+            payload = next(payloads, None)
+        else:
+            yield entry_of(row)
+    while payload is not None:
+        report.add(_orphan(payload))
+        payload = next(payloads, None)
+
+
+def _orphan(payload: tuple[Any, ...]) -> VerificationError:
+    return VerificationError(
+        f"A payload stands at {payload[1]} of trail {payload[0]!r}, where no entry (or no further one) has one.",
+        check="payload",
+        trail=payload[0],
+        seq=payload[1],
+        table="payloads",
+    )
+
+
+def _check_rows(conn: Connection[Any], batch: list[TrailCheck], report: Report) -> None:
+    """Compare LangGraph's rows of a batch of threads with what their trails bind."""
+    by_thread = {check.ledger.trail: check for check in batch}
+    rows: dict[str, list[tuple[Table, tuple[Column, ...]]]] = {thread: [] for thread in by_thread}
+    for table in TABLES.values():
+        sql = rows_statement(table) + " WHERE thread_id = ANY(%(threads)s)"
+        for row in _stream(conn, table.name, sql, {"threads": list(by_thread)}):
+            report.counts.rows += 1
+            rows[row[0]].append((table, row))
+    for thread, check in by_thread.items():
+        for error in check.ledger.check_all(rows[thread]):
+            report.add(error)
+
+
+def _check_strangers(conn: Connection[Any], report: Report) -> None:
+    """Report the rows of threads that have no trail at all."""
+    for table in TABLES.values():
+        sql = rows_statement(table) + _NO_TRAIL
+        for row in _stream(conn, "strangers", sql, {}):
+            report.counts.rows += 1
+            key: RowKey = table.key_of(row)
+            report.add(
+                VerificationError(
+                    f"Row ({', '.join(key[1])}) of {key[0]}: its thread has no trail; it was written behind the "
+                    "saver's back, or its whole trail was removed.",
+                    check="unbound",
+                    trail=row[0],
+                    table=table.name,
+                )
+            )
+
+
+_NO_TRAIL: LiteralString = """
+ t WHERE NOT EXISTS (SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C")
+"""
+
+
+def _stream(conn: Connection[Any], name: str, sql: LiteralString, params: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows through a server-side cursor: a few hundred in memory, however many there are."""
+    with conn.cursor(f"countersign_{name}", row_factory=tuple_row) as cursor:
+        cursor.itersize = _FETCH
+        cursor.execute(sql, params, binary=True)
+        yield from cursor
+
+
+def _query(conn: Connection[Any], sql: LiteralString) -> Iterable[tuple[Any, ...]]:
+    return conn.cursor(row_factory=tuple_row).execute(sql).fetchall()

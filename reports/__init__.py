@@ -1,0 +1,1 @@
+"""Reports: what leaves the database, made from verified entries only."""

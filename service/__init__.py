@@ -1,0 +1,1 @@
+"""The Countersign service: command line, embedded database; the web application is to come."""

@@ -1,0 +1,198 @@
+"""The command `countersign`. Every command prints what it did, or one sentence of what is wrong and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec
+
+import click
+import psycopg
+
+from countersign.audit.deployment import claimed_origin_steps
+from countersign.audit.errors import AuditError, ConfigurationError
+from countersign.audit.home import home_folder
+from countersign.audit.keys import KeyFolder, Trust
+from countersign.audit.migrate import migrate, migration_sql
+from countersign.audit.schema import revision_steps
+from countersign.audit.steps import run
+from countersign.audit.trouble import explain
+from countersign.audit.verify import EXIT_CODES, Report, Verdict
+from countersign.audit.verify_database import verify_database
+
+from . import embedded
+from .database import Database, database
+
+P = ParamSpec("P")
+COULD_NOT_RUN = 2
+
+
+def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors we know into one sentence and exit code 2; a traceback would only frighten."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except AuditError as error:
+            _stop(error.message, error.remedy)
+        except psycopg.Error as error:
+            _stop(*explain(error))
+
+    return guarded
+
+
+def _stop(what: str, remedy: str) -> NoReturn:
+    click.echo(f"countersign: {what}", err=True)
+    if remedy:
+        click.echo(f"  {remedy}", err=True)
+    sys.exit(COULD_NOT_RUN)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="countersign")
+def main() -> None:
+    """Signed sign-off trails for LangGraph, committed with every checkpoint.
+
+    The database is the one COUNTERSIGN_DATABASE_URL names, or an embedded PostgreSQL under COUNTERSIGN_HOME.
+    """
+
+
+_url = click.option("--database-url", "url", metavar="URL", help="Instead of COUNTERSIGN_DATABASE_URL.")
+
+
+@main.command("migrate")
+@click.option("--sql", is_flag=True, help="Print what a database administrator would run, and change nothing.")
+@_url
+@_guarded
+def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click passes flags so
+    """Prepare the database: tables, guards, roles, LangGraph's own tables, keys. Repeating it changes nothing."""
+    if sql:
+        click.echo(migration_sql())
+        return
+    with database(url) as target:
+        done = migrate(target.owner_url, target.home, os.environ.get("COUNTERSIGN_ORIGIN"))
+    click.echo("The database is prepared." if done.schema_changed else "The database was prepared already.")
+    if done.keys_created:
+        click.echo(f"New keys for {done.origin} in {done.keys}: back this folder up, it cannot be made again.")
+        click.echo(f"Give {done.keys / 'trust.json'} to whoever shall verify without trusting you.")
+
+
+@main.command("verify")
+@click.option("--trail", metavar="T", help="Only this trail (and @keys).")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option(
+    "--trust",
+    "trust_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Instead of this machine's trust.json.",
+)
+@_url
+@_guarded
+def verify_command(trail: str | None, as_json: bool, trust_file: Path | None, url: str | None) -> None:  # noqa: FBT001
+    """Verify every entry, every payload and every row of LangGraph's tables.
+
+    Exit code 0: passed, 1: failed, 2: could not run, 3: indeterminate.
+    """
+    with database(url) as target:
+        report = verify(target, trail=trail, trust_file=trust_file)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
+    sys.exit(EXIT_CODES[report.verdict])
+
+
+@main.group("database")
+def database_group() -> None:
+    """Keep the embedded PostgreSQL running, or stop it."""
+
+
+@database_group.command("start")
+@_guarded
+def database_start() -> None:
+    """Start the embedded PostgreSQL and leave it running until `countersign database stop`."""
+    server = embedded.keep(home_folder())
+    click.echo(f"Running. The application connects as {server.app_url}")
+    click.echo(f"psql: {server.psql} '{server.app_url}'")
+
+
+@database_group.command("stop")
+@_guarded
+def database_stop() -> None:
+    """Stop the embedded PostgreSQL, unless another process uses it."""
+    stopped = embedded.release(home_folder())
+    click.echo("Stopped." if stopped else "Another process still uses it; it stops with the last one.")
+
+
+@main.command("demo")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True,
+    help="Where the trail is left as files.",
+)  # fmt: skip
+@_guarded
+def demo_command(out: Path) -> None:
+    """Run a medication order through an audited graph, verify it, then cheat and be caught."""
+    from .demo import demo  # noqa: PLC0415 - the only command that runs a graph
+
+    demo(out)
+
+
+def verify(target: Database, *, trail: str | None = None, trust_file: Path | None = None) -> Report:
+    """Return the report on a database. A database without @keys is failed, whoever asks."""
+    with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
+        if run(conn, revision_steps()) is None and not _has_evidence(conn):
+            raise ConfigurationError(
+                "This database was never prepared for Countersign.", remedy="Run: countersign migrate"
+            )
+        return verify_database(conn, _trust(conn, target, trust_file), trail=trail)
+
+
+def _has_evidence(conn: psycopg.Connection[Any]) -> bool:
+    row = conn.execute("SELECT to_regclass('audit.entries') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def _trust(conn: psycopg.Connection[Any], target: Database, trust_file: Path | None) -> Trust:
+    if trust_file is not None:
+        return Trust.load(trust_file)
+    configured = os.environ.get("COUNTERSIGN_ORIGIN")
+    claimed = configured or run(conn, claimed_origin_steps())
+    folders = (
+        [KeyFolder.of(target.home, claimed)] if claimed else sorted(_key_folders(target.home), key=lambda f: f.path)
+    )
+    for folder in folders:
+        if folder.path.is_dir():
+            return folder.trust()
+    raise ConfigurationError(
+        f"No trust file for this database on this machine (looked in {target.home}).",
+        remedy="Give the trust.json that its first migration wrote: --trust FILE.",
+    )
+
+
+def _key_folders(home: Path) -> list[KeyFolder]:
+    return [KeyFolder(path.parent) for path in home.glob("*/trust.json")]
+
+
+def describe(report: Report) -> str:
+    """Return the report for people: the verdict first, then the first damage, then what was looked at."""
+    counts = report.counts
+    lines = [f"verdict: {report.verdict.value}"]
+    lines += [f"  {finding.message} [{finding.check}]" for finding in report.findings[:20]]
+    more = len(report.findings) - 20 + report.omitted
+    if more > 0:
+        lines.append(f"  ... and {more} more findings (--json shows them)")
+    lines.append(
+        f"checked: {counts.trails} trails, {counts.entries} entries, {counts.payloads} payloads, {counts.rows} rows of "
+        "LangGraph's tables"
+    )
+    lines += [f"{item['status']}: {item['what']} ({item['detail']})" for item in report.trust]
+    if report.verdict is Verdict.FAILED and not report.findings:
+        lines.append("  no finding was kept")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

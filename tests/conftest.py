@@ -1,0 +1,134 @@
+"""One embedded PostgreSQL for the whole test run, one migrated template database, and a copy of it for each test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from countersign.audit import AsyncAuditedPostgresSaver
+from countersign.audit.keys import DEPLOYMENT, GRAPH, KeyFolder, Trust
+from countersign.audit.migrate import migrate
+from countersign.audit.verify import Report
+from countersign.audit.verify_database import verify_database
+from countersign.service.embedded import EmbeddedDatabase, embedded
+
+ORIGIN = "test.invalid/suite"
+TEMPLATE = "countersign_template"
+_LOCK = 7_260_041
+
+
+def on_database(url: str, name: str) -> str:
+    """Return `url` with another database name."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of one test's own."""
+
+    name: str
+    home: Path
+    app_url: str
+    owner_url: str
+    admin_url: str
+    server: EmbeddedDatabase
+
+    @property
+    def folder(self) -> KeyFolder:
+        return KeyFolder.of(self.home, ORIGIN)
+
+    @property
+    def trust(self) -> Trust:
+        return self.folder.trust()
+
+    def verify(self, trail: str | None = None) -> Report:
+        with psycopg.connect(self.app_url, autocommit=True) as conn:
+            return verify_database(conn, self.trust, trail=trail)
+
+    def as_admin(self, sql: str, params: Any = None) -> int:
+        """Do what only a dishonest administrator can: superuser, triggers off. Returns the number of rows touched."""
+        with psycopg.connect(self.admin_url) as conn:
+            conn.execute("SET session_replication_role = replica")
+            return conn.execute(sql, params).rowcount  # type: ignore[call-overload,no-any-return]
+
+    def query(self, sql: str, params: Any = None) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.admin_url) as conn:
+            return conn.execute(sql, params).fetchall()  # type: ignore[call-overload,no-any-return]
+
+    def kinds(self, trail: str) -> list[str]:
+        """Return the kinds of a trail's entries, in order."""
+        return [row[0] for row in self.query("SELECT kind FROM audit.entries WHERE trail = %s ORDER BY seq", (trail,))]
+
+    @asynccontextmanager
+    async def saver(self) -> AsyncIterator[AsyncAuditedPostgresSaver]:
+        async with AsyncAuditedPostgresSaver.from_conn_string(self.app_url, home=self.home) as saver:
+            yield saver
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the one COUNTERSIGN_HOME of this run, shared by all workers; others may traverse it, as root needs."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    # pytest's own folders are 0700 and as root PostgreSQL runs as another account: hence a folder beside them.
+    home = Path(tempfile.gettempdir()) / f"countersign-tests-{os.getuid()}-{shared.name}-{shared.stat().st_ino}"
+    home.mkdir(mode=0o711, exist_ok=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def server(home: Path) -> Iterator[EmbeddedDatabase]:
+    with embedded(home) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedDatabase, home: Path) -> str:
+    """Return the name of a migrated database; the first worker makes it, the others wait."""
+    with psycopg.connect(server.admin_url, autocommit=True) as conn:
+        conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone():
+            conn.execute(f"CREATE DATABASE {TEMPLATE}_new OWNER countersign_owner")
+            migrate(on_database(server.owner_url, f"{TEMPLATE}_new"), home, ORIGIN)
+            conn.execute(f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
+    """Yield a fresh copy of the template."""
+    name = f"t_{uuid.uuid4().hex}"
+    with ExitStack() as stack:
+        conn = stack.enter_context(psycopg.connect(server.admin_url, autocommit=True))
+        conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))  # a template must have no other user while it is copied
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner STRATEGY FILE_COPY")
+        conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+        yield Database(
+            name,
+            home,
+            on_database(server.app_url, name),
+            on_database(server.owner_url, name),
+            on_database(server.admin_url, name),
+            server,
+        )
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def saver(database: Database) -> AsyncIterator[AsyncAuditedPostgresSaver]:
+    async with database.saver() as saver:
+        yield saver
+
+
+__all__ = ["DEPLOYMENT", "GRAPH", "ORIGIN", "Database", "on_database"]
