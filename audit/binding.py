@@ -17,7 +17,7 @@ from typing import Any, LiteralString
 from .canonical import Json
 from .errors import AppendError, VerificationError
 from .ledger import Ledger
-from .rows import BLOBS, CHECKPOINTS, JSONB_COLUMNS, WRITES, BoundRow, Column, RowKey, Table, bind, rows_member
+from .rows import BLOBS, CHECKPOINTS, JSONB_COLUMNS, WRITES, BoundRow, Column, RowKey, Table, bind, named, rows_member
 from .steps import Statement, Steps
 
 Row = tuple[Column, ...]
@@ -198,13 +198,13 @@ def _settle_steps(
         if key in new:
             if not _same(new[key][0], row, new[key][1]):
                 raise AppendError(
-                    f"The database stored something else than was sent in row ({', '.join(key[1])}) of {key[0]}.",
+                    f"The database stored something else than was sent in row {named(key)}.",
                     remedy="Look for a trigger or rule on this table: somebody changes state on its way in.",
                     trail=key[1][0],
                 )
         elif key not in old:
             raise AppendError(
-                f"Row ({', '.join(key[1])}) of {key[0]} was neither written nor found.",
+                f"Row {named(key)} was neither written nor found.",
                 remedy="Look for a trigger, a rule or row security on this table.",
                 trail=key[1][0],
             )

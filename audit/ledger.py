@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .chain import START, Checked, Link
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .errors import MalformedError, VerificationError
-from .rows import CHECKPOINTS, WRITES, BoundRow, Column, RowKey, Table, parse_rows, row_hash
+from .rows import CHECKPOINTS, WRITES, BoundRow, Column, RowKey, Table, named, parse_rows, row_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,7 @@ class Ledger:
         )
 
     def _row_failed(self, check: str, key: RowKey, sentence: str, seq: int | None = None) -> VerificationError:
-        return VerificationError(
-            f"Row ({', '.join(key[1])}) of {key[0]}: {sentence}.", check=check, trail=self.trail, seq=seq, table=key[0]
-        )
+        return VerificationError(f"Row {named(key)}: {sentence}.", check=check, trail=self.trail, seq=seq, table=key[0])
 
 
 def _parse_replaced(member: object) -> dict[RowKey, int]:

@@ -68,6 +68,13 @@ def row_hash(row: Sequence[Column]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def named(key: RowKey) -> str:
+    """Return a row's identity for readers: the table, and its key with the names of the columns."""
+    table, parts = key
+    columns = zip(TABLES[table].key, parts, strict=True)
+    return f"{table} ({', '.join(f'{column}={part!r}' for column, part in columns)})"
+
+
 @dataclass(frozen=True, slots=True)
 class BoundRow:
     """A row as an entry bound it."""

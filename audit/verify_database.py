@@ -12,14 +12,14 @@ from typing import Any, LiteralString
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
-from .chain import check_keys_trail
+from .chain import START, Checked, check_entry, check_keys_trail
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
-from .errors import ConfigurationError, VerificationError
+from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import IntroducedKey, Trust
 from .read import ENTRY_COLUMNS, entries_statement, entry_of, rows_statement
-from .rows import TABLES, Column, RowKey, Table
+from .rows import TABLES, Column, RowKey, Table, named
 from .schema import check_langgraph_steps
-from .steps import run
+from .steps import Statement, run
 from .verify import Report, TrailCheck
 
 _BATCH = 200
@@ -66,6 +66,30 @@ def verify_database(conn: Connection[Any], trust: Trust, *, trail: str | None = 
     return report
 
 
+def checked_trail(conn: Connection[Any], trust: Trust, trail: str) -> list[Checked]:
+    """Return all entries of `trail`, each checked with its payload: what a report may be made from.
+
+    `conn` must be in no transaction. Raises NotFoundError when there is no such trail, VerificationError at the first
+    entry that does not verify.
+    """
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        ring, _ = check_keys_trail(map(entry_of, _fetch(conn, entries_statement(KEYS_TRAIL))), trust)
+        entries = [entry_of(row) for row in _fetch(conn, entries_statement(trail))]
+    if not entries:
+        raise NotFoundError(f"There is no trail {trail!r}.", remedy="A trail's name is LangGraph's thread id.")
+    checked: list[Checked] = []
+    link = START
+    for entry in entries:
+        checked.append(check_entry(entry, after=link, origin=trust.origin, ring=ring))
+        link = checked[-1].link
+    return checked
+
+
+def _fetch(conn: Connection[Any], statement: Statement) -> list[tuple[Any, ...]]:
+    return conn.cursor(row_factory=tuple_row, binary=True).execute(statement.sql, statement.params).fetchall()
+
+
 def _check_schema(conn: Connection[Any], report: Report) -> bool:
     """Report columns and tables that signed bytes do not account for; False when there is nothing to go on with."""
     found: dict[str, set[str]] = {}
@@ -98,8 +122,7 @@ def _schema_error(message: str, table: str | None) -> VerificationError:
 
 
 def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> dict[bytes, IntroducedKey] | None:
-    statement = entries_statement(KEYS_TRAIL)
-    entries = [entry_of(row) for row in conn.cursor(row_factory=tuple_row, binary=True).execute(*statement)]
+    entries = [entry_of(row) for row in _fetch(conn, entries_statement(KEYS_TRAIL))]
     report.counts.trails += bool(entries)
     report.counts.entries += len(entries)
     report.counts.payloads += sum(entry.data is not None for entry in entries)
@@ -196,7 +219,7 @@ def _check_strangers(conn: Connection[Any], report: Report) -> None:
             key: RowKey = table.key_of(row)
             report.add(
                 VerificationError(
-                    f"Row ({', '.join(key[1])}) of {key[0]}: its thread has no trail; it was written behind the "
+                    f"Row {named(key)}: its thread has no trail; it was written behind the "
                     "saver's back, or its whole trail was removed.",
                     check="unbound",
                     trail=row[0],

@@ -21,11 +21,12 @@ from countersign.audit.migrate import migrate, migration_sql
 from countersign.audit.schema import revision_steps
 from countersign.audit.steps import run
 from countersign.audit.trouble import explain
-from countersign.audit.verify import EXIT_CODES, Report, Verdict
+from countersign.audit.verify import EXIT_CODES, Report
 from countersign.audit.verify_database import verify_database
 
 from . import embedded
 from .database import Database, database
+from .describe import describe
 
 P = ParamSpec("P")
 COULD_NOT_RUN = 2
@@ -174,24 +175,6 @@ def _trust(conn: psycopg.Connection[Any], target: Database, trust_file: Path | N
 
 def _key_folders(home: Path) -> list[KeyFolder]:
     return [KeyFolder(path.parent) for path in home.glob("*/trust.json")]
-
-
-def describe(report: Report) -> str:
-    """Return the report for people: the verdict first, then the first damage, then what was looked at."""
-    counts = report.counts
-    lines = [f"verdict: {report.verdict.value}"]
-    lines += [f"  {finding.message} [{finding.check}]" for finding in report.findings[:20]]
-    more = len(report.findings) - 20 + report.omitted
-    if more > 0:
-        lines.append(f"  ... and {more} more findings (--json shows them)")
-    lines.append(
-        f"checked: {counts.trails} trails, {counts.entries} entries, {counts.payloads} payloads, {counts.rows} rows of "
-        "LangGraph's tables"
-    )
-    lines += [f"{item['status']}: {item['what']} ({item['detail']})" for item in report.trust]
-    if report.verdict is Verdict.FAILED and not report.findings:
-        lines.append("  no finding was kept")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
