@@ -108,13 +108,13 @@ class _Audited(Pregel[Any, Any, Any, Any]):
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         call = self._call(config)
-        call.given = [list(updates) for updates in supersteps]
+        call.editing, call.given = True, [list(updates) for updates in supersteps]
         with calling(call):
             return await super().abulk_update_state(_with_call(config, call), supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         call = self._call(config)
-        call.given = [list(updates) for updates in supersteps]
+        call.editing, call.given = True, [list(updates) for updates in supersteps]
         with calling(call):
             return super().bulk_update_state(_with_call(config, call), supersteps)
 

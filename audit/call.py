@@ -33,6 +33,7 @@ class Call:
     last: CheckpointRef | None = None
     loaded: Any = None
     """A verified checkpoint tuple to hand to LangGraph's first read, so that what was recorded is what runs."""
+    editing: bool = False
     given: list[Sequence[Any]] = field(default_factory=list)
     """What a caller passed to update_state, one item per superstep still to be saved."""
 

@@ -135,6 +135,7 @@ class WritesSave:
         return EntryDraft(
             self.writes.thread,
             kind,
+            actor=self.call.actor if self.call and self.call.editing else SYSTEM,
             workflow=self.call.workflow if self.call else None,
             run=self.run,
             checkpoint=CheckpointRef(self.writes.checkpoint, self.writes.ns),

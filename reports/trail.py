@@ -57,8 +57,9 @@ def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> s
             return f"asks: {plain(payload.get('value'))}"
         return f"paused {detail.get('when')} {', '.join(detail.get('next', []))}"
     if kind == "writes.saved":
-        node = str(detail.get("path", "")).rpartition(", ")[2]
-        return f"{node or 'task'} wrote {_channels(detail)}"
+        path = str(detail.get("path", ""))
+        node = "the edit" if path.startswith("~__interrupt__") else path.rpartition(", ")[2]
+        return f"{node or 'a task'} wrote {_channels(detail)}"
     if kind == "checkpoint.saved":
         return f"step {detail.get('step')} ({detail.get('source')}), {len(payload.get('rows', []))} rows bound"
     if kind in ("run.refused", "run.failed"):
