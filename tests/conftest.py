@@ -59,11 +59,11 @@ class Database:
         """Do what only a dishonest administrator can: superuser, triggers off. Returns the number of rows touched."""
         with psycopg.connect(self.admin_url) as conn:
             conn.execute("SET session_replication_role = replica")
-            return conn.execute(sql, params).rowcount  # type: ignore[call-overload,no-any-return]
+            return conn.execute(sql, params).rowcount
 
     def query(self, sql: str, params: Any = None) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.admin_url) as conn:
-            return conn.execute(sql, params).fetchall()  # type: ignore[call-overload,no-any-return]
+            return conn.execute(sql, params).fetchall()
 
     def kinds(self, trail: str) -> list[str]:
         """Return the kinds of a trail's entries, in order."""
