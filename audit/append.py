@@ -15,7 +15,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
@@ -48,6 +48,21 @@ WITH entry AS (
 INSERT INTO audit.payloads (trail, seq, salt, data)
 SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[], %s::bytea[])
 """
+
+
+ENTRIES_SQL: LiteralString = (
+    "%s::bigint, %s::bigint, %s::text, %s::bigint, %b::bytea, %s::text[], %s::timestamptz[], "
+    "%b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[]"
+)
+"""The parameters that all of the database's own functions for appending begin with."""
+_APPEND_SWIFTLY: LiteralString = f"SELECT countersign.append({ENTRIES_SQL})"
+
+
+class Also(NamedTuple):
+    """A function that appends and writes rows as well: its call, and the parameters behind the common ones."""
+
+    sql: LiteralString
+    params: Sequence[Any]
 
 
 def trail_lock(trail: str) -> int:
@@ -104,12 +119,7 @@ class Appender:
         """Take the locks of `trails` until the transaction ends, and return the checked end of each."""
         names = sorted(set(trails))
         for name in names:
-            try:
-                check_trail(name, own=name in _OWN_TRAILS)
-            except MalformedError as error:
-                raise AppendError(
-                    error.message, remedy="Choose another thread id; a UUID always works.", trail=name
-                ) from error
+            _check_name(name)
         rows = yield Statement(_ISOLATION, (_KEYS_LOCK,))
         if rows[0][0] != "read committed":
             raise AppendError(
@@ -154,6 +164,49 @@ class Appender:
         """Remember, after the commit, that these entries are good: the next append need not check their signatures."""
         for entry in entries:
             self._known[entry.trail] = Link(entry.seq, entry.leaf_hash)
+
+    def known(self, trail: str) -> Link:
+        """Return where this process last saw `trail` end, checked; the start for a trail it has not seen."""
+        return self._known.get(trail) or START
+
+    def sealed(self, trail: str, drafts: Sequence[EntryDraft]) -> tuple[Link, list[Entry]]:
+        """Return the signed entries that `drafts`, all of `trail`, become behind the end known here, and that end."""
+        _check_name(trail)
+        link = known = self.known(trail)
+        entries: list[Entry] = []
+        for draft in drafts:
+            entries.append(self._seal(draft, link))
+            link = Link(entries[-1].seq, entries[-1].leaf_hash)
+        return known, entries
+
+    def swift_steps(self, drafts: Sequence[EntryDraft], also: Also | None = None) -> Steps[list[Entry] | None]:
+        """Append drafts of one trail, and write the rows they bind (`also`), in one statement that is a transaction.
+
+        Returns None, with nothing written, when the trail does not end where this process last saw it end. To be run on
+        an autocommit connection outside a transaction.
+        """
+        trail = drafts[0].trail
+        known, entries = self.sealed(trail, drafts)
+        function, more = (_APPEND_SWIFTLY, ()) if also is None else (also.sql, also.params)
+        rows = yield Statement(
+            function,
+            (
+                _KEYS_LOCK,
+                trail_lock(trail),
+                trail,
+                known.seq,
+                known.leaf_hash,
+                [entry.kind for entry in entries],
+                [entry.occurred_at for entry in entries],
+                [entry.body for entry in entries],
+                [entry.keyid for entry in entries],
+                [entry.signature for entry in entries],
+                [entry.salt for entry in entries],
+                [entry.data for entry in entries],
+                *more,
+            ),
+        )
+        return entries if rows[0][0] else None
 
     def ring_steps(self) -> Steps[None]:
         """Read `@keys` and build the ring from it. Raises VerificationError unless it starts at a trusted key."""
@@ -209,6 +262,15 @@ class Appender:
                 trail=entry.trail,
                 seq=entry.seq,
             )
+
+
+def _check_name(trail: str) -> None:
+    try:
+        check_trail(trail, own=trail in _OWN_TRAILS)
+    except MalformedError as error:
+        raise AppendError(
+            error.message, remedy="Choose another thread id; a UUID always works.", trail=trail
+        ) from error
 
 
 def check_transaction(conn: Connection[Any] | AsyncConnection[Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -98,14 +98,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointWrite:
-    """A `put` as SQL values. `blobs` are (channel, version, type, blob); both documents are JSON text."""
+    """A `put` as SQL values. `blobs` are (channel, version, type, blob);"""
 
     thread: str
     ns: str
     id: str
     parent: str | None
-    checkpoint: str
-    metadata: str
+    checkpoint: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     blobs: Sequence[tuple[str, str, str, bytes | None]]
 
 
@@ -124,6 +124,7 @@ class TaskWrites:
 
 def put_steps(write: CheckpointWrite, ledger: LedgerSteps) -> Steps[Written]:
     """Write a checkpoint and its blobs. Raises AppendError if a row is not what was sent, or was edited before."""
+    checkpoint, metadata = json.dumps(write.checkpoint), json.dumps(write.metadata)
     found = yield Statement(
         _PUT,
         {
@@ -131,8 +132,8 @@ def put_steps(write: CheckpointWrite, ledger: LedgerSteps) -> Steps[Written]:
             "ns": write.ns,
             "id": write.id,
             "parent": write.parent,
-            "checkpoint": write.checkpoint,
-            "metadata": write.metadata,
+            "checkpoint": checkpoint,
+            "metadata": metadata,
             "channels": [blob[0] for blob in write.blobs],
             "versions": [blob[1] for blob in write.blobs],
             "types": [blob[2] for blob in write.blobs],
@@ -149,7 +150,7 @@ def put_steps(write: CheckpointWrite, ledger: LedgerSteps) -> Steps[Written]:
     key = (CHECKPOINTS.name, (write.thread, write.ns, write.id))
     # An upsert leaves the parent and the type as they were: that is LangGraph's own statement.
     parent, kind = old[key][1][3:5] if key in old else (write.parent, None)
-    sent: dict[RowKey, Row] = {key: (write.thread, write.ns, write.id, parent, kind, write.checkpoint, write.metadata)}
+    sent: dict[RowKey, Row] = {key: (write.thread, write.ns, write.id, parent, kind, checkpoint, metadata)}
     for blob in write.blobs:
         row = (write.thread, write.ns, *blob)
         sent[BLOBS.key_of(row)] = row

@@ -21,6 +21,7 @@ from .ledger import Ledger
 from .load import Loaded, check_loaded, head_of, load_statement, truncated
 from .read import entries_statement, entry_of
 from .recent import Recent
+from .rows import BoundRow
 from .save import Save
 from .steps import Steps
 
@@ -56,6 +57,27 @@ class Core:
         """Check schema, keys and trust, once."""
         if self._appender is None:
             self._appender = yield from open_steps(self.home, (GRAPH,))
+
+    def swift_steps(self, save: Save) -> Steps[list[Entry] | None]:
+        """Save in one statement, which is the usual case; None when that could not be, and nothing was written.
+
+        To be run on an autocommit connection outside a transaction. A row that is there already fails the statement by
+        UniqueViolation, one that the database stored otherwise than was sent with SQLSTATE CS001.
+        """
+        forecast = save.forecast()
+        if forecast is None:
+            return None
+        entries = yield from self.appender.swift_steps(save.drafts(forecast.written()), forecast.also)
+        if entries is not None:
+            self._committed(entries, forecast.rows)
+        return entries
+
+    def swift_record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[list[Entry] | None]:
+        """Append entries of one trail that bind no rows, in one statement; None as in `swift_steps`."""
+        entries = yield from self.appender.swift_steps(drafts)
+        if entries is not None:
+            self._committed(entries, ())
+        return entries
 
     def save_steps(self, save: Save) -> Steps[list[Entry]]:
         """Write rows and append the entries that bind them. To be run inside one transaction of its own."""
@@ -103,6 +125,19 @@ class Core:
             ledger = self._ledgers.get(entry.trail)
             if ledger is not None and ledger.link.seq == entry.seq - 1:
                 self._apply(ledger, [entry])
+
+    def _committed(self, entries: Sequence[Entry], rows: Sequence[BoundRow]) -> None:
+        """Take over what one statement did: its first entry bound `rows`, all for the first time."""
+        self.appender.committed(entries)
+        first = entries[0]
+        with self._lock:
+            ledger = self._ledgers.get(first.trail)
+            if ledger is None and first.seq == 1:
+                ledger = self._ledger(first.trail)
+            if ledger is not None and ledger.link.seq == first.seq - 1:
+                ledger.extend(Link(first.seq, first.leaf_hash), rows)
+                for entry in entries[1:]:
+                    ledger.extend(Link(entry.seq, entry.leaf_hash), ())
 
     def refusal(self, error: VerificationError, trail: str, run: str | None, draft: EntryDraft) -> EntryDraft | None:
         """Return the entry that says that a load was refused, or None if it was said already for this run."""

@@ -48,6 +48,12 @@ class Ledger:
         for row in rows:
             self._bind(checked, row, replaced)
 
+    def extend(self, link: Link, rows: Iterable[BoundRow]) -> None:
+        """Take over rows that an entry of this very process bound for the first time: nothing is left to check."""
+        self.link = link
+        for row in rows:
+            self._set(row, link.seq)
+
     def binding(self, key: RowKey) -> Binding | None:
         """Return the last binding of the row `key`, or None when no entry binds it."""
         return self._rows.get(key)
@@ -115,6 +121,10 @@ class Ledger:
             )
         if says is not None and not differs:
             raise self._failed(checked, f"says that it replaces a row of {table} that it does not change.")
+        self._set(row, seq)
+
+    def _set(self, row: BoundRow, seq: int) -> None:
+        table, key = row.key
         self._rows[row.key] = Binding(row.sha256, seq)
         if table == CHECKPOINTS.name:
             ns, checkpoint_id = key[1], key[2]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -20,20 +19,42 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.types import Interrupt
 
+from .append import ENTRIES_SQL, Also
 from .binding import CheckpointWrite, TaskWrites, Written, put_steps, writes_steps
 from .call import Call, call_of
 from .canonical import Json, tagged
 from .entry import SYSTEM, CheckpointRef, EntryDraft
 from .errors import AppendError
+from .jsonb import jsonb_text
 from .kinds import Kind
 from .ledger import Ledger
-from .rows import WRITES, RowKey
+from .rows import BLOBS, CHECKPOINTS, WRITES, BoundRow, RowKey, bind
 from .steps import Steps
 
 INTERRUPT = "__interrupt__"
 MAX_LISTED = 100
 _INTERNAL = ("__", "branch:")
 _MISSING = object()
+_PUT_SWIFTLY: LiteralString = (
+    f"SELECT countersign.put({ENTRIES_SQL}, "
+    "%s::text, %s::text, %s::text, %s::text, %s::text, %s::text[], %s::text[], %s::text[], %b::bytea[])"
+)
+_WRITES_SWIFTLY: LiteralString = (
+    f"SELECT countersign.put_writes({ENTRIES_SQL}, "
+    "%s::text, %s::text, %s::text, %s::text, %s::int[], %s::text[], %s::text[], %b::bytea[])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The rows as they will stand in the tables, and the one statement that writes them or fails."""
+
+    rows: tuple[BoundRow, ...]
+    also: Also
+
+    def written(self) -> Written:
+        """Return what the statement will have done."""
+        return Written(self.rows, (), {})
 
 
 class Save(Protocol):
@@ -48,6 +69,9 @@ class Save(Protocol):
 
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return the entries that bind the rows; none when no row was inserted or replaced."""
+
+    def forecast(self) -> Forecast | None:
+        """Return how to do it in one statement if all rows are new, as they nearly always are; None if unsure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +93,17 @@ class PutSave:
     def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
         """Write the checkpoint and its blobs."""
         return put_steps(self.write, ledger)
+
+    def forecast(self) -> Forecast | None:
+        """Return the one statement for a new checkpoint, if its text in the database can be foretold."""
+        write = self.write
+        checkpoint, metadata = jsonb_text(write.checkpoint), jsonb_text(write.metadata)
+        if checkpoint is None or metadata is None:
+            return None
+        row = (write.thread, write.ns, write.id, write.parent, None, checkpoint, metadata)
+        rows = [bind(CHECKPOINTS, row), *(bind(BLOBS, (write.thread, write.ns, *blob)) for blob in write.blobs)]
+        params = (write.ns, write.id, write.parent, checkpoint, metadata, *_columns(write.blobs, 4))
+        return Forecast(tuple(rows), Also(_PUT_SWIFTLY, params))
 
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return `checkpoint.saved`, or `state.updated` for a person's edit."""
@@ -106,6 +141,15 @@ class WritesSave:
     def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
         """Write the rows."""
         return writes_steps(self.writes, ledger)
+
+    def forecast(self) -> Forecast | None:
+        """Return the one statement for writes of which none is there yet."""
+        writes = self.writes
+        if not writes.rows:
+            return None
+        place = (writes.thread, writes.ns, writes.checkpoint, writes.task)
+        rows = tuple(bind(WRITES, (*place, *row, writes.path)) for row in writes.rows)
+        return Forecast(rows, Also(_WRITES_SWIFTLY, (*place[1:], writes.path, *_columns(writes.rows, 4))))
 
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return `writes.saved`, and `interrupt.raised` for each question that was not open already."""
@@ -173,8 +217,8 @@ def prepare_put(
         ns=configurable.get("checkpoint_ns", ""),
         id=checkpoint["id"],
         parent=configurable.get("checkpoint_id") or None,
-        checkpoint=_json({**checkpoint, "channel_values": inline}),
-        metadata=_json(get_serializable_checkpoint_metadata(config, metadata)),
+        checkpoint={**checkpoint, "channel_values": inline},
+        metadata=get_serializable_checkpoint_metadata(config, metadata),
         blobs=blobs,
     )
     source = str(metadata.get("source", "unknown"))
@@ -300,5 +344,6 @@ def _changes(
     return changes
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value)
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Return rows as the lists of their columns, which is how a statement takes many rows."""
+    return [[row[position] for row in rows] for position in range(width)]

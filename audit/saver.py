@@ -7,7 +7,7 @@ Reading, serialization and migrations stay LangGraph's; the SQL that writes, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
@@ -195,6 +195,10 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
 
     async def arecord(self, *drafts: EntryDraft) -> list[Entry]:
         """Append entries that bind no rows, in a transaction of their own. Raises AppendError with nothing written."""
+        if len({draft.trail for draft in drafts}) == 1:
+            entries = await self._swiftly(self.core.swift_record_steps, drafts)
+            if entries is not None:
+                return entries
         return await self._commit(self.core.record_steps(drafts))
 
     def record(self, *drafts: EntryDraft) -> list[Entry]:
@@ -218,7 +222,22 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
         _refuse("prune")
 
     async def _save(self, save: Save) -> None:
-        await self._commit(self.core.save_steps(save))
+        if not await self._swiftly(self.core.swift_steps, save):
+            await self._commit(self.core.save_steps(save))
+
+    async def _swiftly(self, steps: Callable[[Any], Steps[list[Entry] | None]], work: Any) -> list[Entry] | None:
+        """Run `steps` as one statement that is its own transaction. None when nothing was written that way."""
+        await self.open()
+        try:
+            async with self._connection() as conn:
+                return await arun(conn, steps(work))
+        except psycopg.errors.UniqueViolation:
+            return None
+        except psycopg.Error as error:
+            if error.sqlstate == "CS001":
+                return None
+            what, remedy = explain(error)
+            raise AppendError(what, remedy=remedy) from error
 
     async def _commit(self, steps: Steps[list[Entry]]) -> list[Entry]:
         await self.open()

@@ -12,6 +12,115 @@ down_revision = None
 
 _TABLES = ("entries", "payloads")
 
+# One statement, one round trip: locks, the check that the trail still ends where the caller knows it to end (so that what
+# it signed fits), the entries, LangGraph's rows, and the check that the tables hold what was sent. False means that the
+# trail went on meanwhile and nothing was done. Any error undoes all of it. Each statement inside a volatile function sees
+# what was committed before it began, so the end of the trail is read after the lock was obtained.
+_APPEND = """
+CREATE FUNCTION countersign.append(
+    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
+    p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    at_seq bigint;
+    at_hash bytea;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'an entry cannot be appended under isolation %', current_setting('transaction_isolation');
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(p_keys_lock);
+    PERFORM pg_advisory_xact_lock(p_lock);
+    SELECT seq, sha256('\\x00'::bytea || body) INTO at_seq, at_hash
+    FROM audit.entries WHERE trail = p_trail ORDER BY seq DESC LIMIT 1;
+    IF coalesce(at_seq, 0) <> p_seq OR (p_seq > 0 AND at_hash <> p_prev) THEN
+        RETURN false;
+    END IF;
+    FOR i IN 1 .. cardinality(p_kind) LOOP
+        INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
+        VALUES (p_trail, p_seq + i, p_kind[i], p_at[i], p_body[i], p_keyid[i], p_signature[i]);
+        IF p_salt[i] IS NOT NULL THEN
+            INSERT INTO audit.payloads (trail, seq, salt, data) VALUES (p_trail, p_seq + i, p_salt[i], p_data[i]);
+        END IF;
+    END LOOP;
+    RETURN true;
+END
+$$
+"""
+
+_PUT = """
+CREATE FUNCTION countersign.put(
+    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
+    p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[],
+    p_ns text, p_id text, p_parent text, p_checkpoint text, p_metadata text,
+    p_channel text[], p_version text[], p_type text[], p_blob bytea[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    same boolean;
+    stored bigint;
+BEGIN
+    IF NOT countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid, p_signature,
+                              p_salt, p_data) THEN
+        RETURN false;
+    END IF;
+    IF cardinality(p_channel) > 0 THEN
+        WITH sent AS (
+            SELECT * FROM unnest(p_channel, p_version, p_type, p_blob) AS t (channel, version, type, blob)
+        ), new AS (
+            INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+            SELECT p_trail, p_ns, channel, version, type, blob FROM sent
+            RETURNING *
+        )
+        SELECT count(*) INTO stored FROM new n JOIN sent s ON n.channel = s.channel AND n.version = s.version
+        WHERE n.thread_id = p_trail AND n.checkpoint_ns = p_ns AND n.type = s.type AND n.blob IS NOT DISTINCT FROM s.blob;
+        IF stored <> cardinality(p_channel) THEN
+            RAISE EXCEPTION 'checkpoint_blobs holds something else than was sent' USING ERRCODE = 'CS001';
+        END IF;
+    END IF;
+    INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+    VALUES (p_trail, p_ns, p_id, p_parent, p_checkpoint::jsonb, p_metadata::jsonb)
+    RETURNING thread_id = p_trail AND checkpoint_ns = p_ns AND checkpoint_id = p_id AND type IS NULL
+        AND parent_checkpoint_id IS NOT DISTINCT FROM p_parent
+        AND checkpoint::text = p_checkpoint AND metadata::text = p_metadata INTO same;
+    IF same IS NOT TRUE THEN
+        RAISE EXCEPTION 'checkpoints holds something else than was sent' USING ERRCODE = 'CS001';
+    END IF;
+    RETURN true;
+END
+$$
+"""
+
+_PUT_WRITES = """
+CREATE FUNCTION countersign.put_writes(
+    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
+    p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[],
+    p_ns text, p_id text, p_task text, p_path text, p_idx int[], p_channel text[], p_type text[], p_blob bytea[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    stored bigint;
+BEGIN
+    IF NOT countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid, p_signature,
+                              p_salt, p_data) THEN
+        RETURN false;
+    END IF;
+    WITH sent AS (
+        SELECT * FROM unnest(p_idx, p_channel, p_type, p_blob) AS t (idx, channel, type, blob)
+    ), new AS (
+        INSERT INTO checkpoint_writes
+            (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+        SELECT p_trail, p_ns, p_id, p_task, p_path, idx, channel, type, blob FROM sent
+        RETURNING *
+    )
+    SELECT count(*) INTO stored FROM new n JOIN sent s ON n.idx = s.idx
+    WHERE n.thread_id = p_trail AND n.checkpoint_ns = p_ns AND n.checkpoint_id = p_id AND n.task_id = p_task
+        AND n.task_path = p_path AND n.channel = s.channel AND n.type = s.type AND n.blob = s.blob;
+    IF stored <> cardinality(p_idx) THEN
+        RAISE EXCEPTION 'checkpoint_writes holds something else than was sent' USING ERRCODE = 'CS001';
+    END IF;
+    RETURN true;
+END
+$$
+"""
+
 
 def upgrade() -> None:
     op.execute("CREATE SCHEMA IF NOT EXISTS audit")
@@ -59,6 +168,8 @@ def upgrade() -> None:
             FOR EACH STATEMENT EXECUTE FUNCTION countersign.refuse_change()
             """
         )
+    for function in (_APPEND, _PUT, _PUT_WRITES):
+        op.execute(function)
     for role in ("countersign_app", "countersign_auditor"):
         op.execute(
             f"""
