@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from .attachment import attach
     from .call import acting_as
     from .entry import Actor, Workflow
-    from .saver import AsyncAuditedPostgresSaver
+    from .saver import AsyncAuditedPostgresSaver, AuditedPostgresSaver
 
 __all__ = [
     "Actor",
     "AppendError",
     "AsyncAuditedPostgresSaver",
     "AuditError",
+    "AuditedPostgresSaver",
     "ConfigurationError",
     "MalformedError",
     "NotFoundError",
@@ -48,6 +49,7 @@ _LAZY = {
     "Actor": "entry",
     "Workflow": "entry",
     "AsyncAuditedPostgresSaver": "saver",
+    "AuditedPostgresSaver": "saver",
 }
 
 

@@ -135,12 +135,11 @@ class Appender:
 
     def insert_steps(self, heads: Heads, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
         """Sign `drafts` behind `heads` and insert them, payloads beside them, in one statement."""
-        links = dict(heads)
-        sealed: list[Entry] = []
-        for draft in drafts:
-            entry = self._seal(draft, links[draft.trail])
-            links[draft.trail] = Link(entry.seq, entry.leaf_hash)
-            sealed.append(entry)
+        sealed = [
+            entry
+            for trail in sorted({draft.trail for draft in drafts})
+            for entry in self._chain(heads[trail], [draft for draft in drafts if draft.trail == trail])
+        ]
         with_payload = [entry for entry in sealed if entry.data is not None]
         yield Statement(
             _INSERT,
@@ -169,24 +168,17 @@ class Appender:
         """Return where this process last saw `trail` end, checked; the start for a trail it has not seen."""
         return self._known.get(trail) or START
 
-    def sealed(self, trail: str, drafts: Sequence[EntryDraft]) -> tuple[Link, list[Entry]]:
-        """Return the signed entries that `drafts`, all of `trail`, become behind the end known here, and that end."""
-        _check_name(trail)
-        link = known = self.known(trail)
-        entries: list[Entry] = []
-        for draft in drafts:
-            entries.append(self._seal(draft, link))
-            link = Link(entries[-1].seq, entries[-1].leaf_hash)
-        return known, entries
-
-    def swift_steps(self, drafts: Sequence[EntryDraft], also: Also | None = None) -> Steps[list[Entry] | None]:
+    def swift_steps(
+        self, known: Link, drafts: Sequence[EntryDraft], also: Also | None = None
+    ) -> Steps[list[Entry] | None]:
         """Append drafts of one trail, and write the rows they bind (`also`), in one statement that is a transaction.
 
-        Returns None, with nothing written, when the trail does not end where this process last saw it end. To be run on
-        an autocommit connection outside a transaction.
+        `known` is where this process last saw the trail end, checked. Returns None, with nothing written, when it does
+        not end there. To be run outside a transaction.
         """
         trail = drafts[0].trail
-        known, entries = self.sealed(trail, drafts)
+        _check_name(trail)
+        entries = self._chain(known, drafts)
         function, more = (_APPEND_SWIFTLY, ()) if also is None else (also.sql, also.params)
         rows = yield Statement(
             function,
@@ -212,6 +204,13 @@ class Appender:
         """Read `@keys` and build the ring from it. Raises VerificationError unless it starts at a trusted key."""
         rows = yield entries_statement(KEYS_TRAIL)
         self.ring, _ = check_keys_trail(map(entry_of, rows), self.trust)
+
+    def _chain(self, link: Link, drafts: Iterable[EntryDraft]) -> list[Entry]:
+        entries: list[Entry] = []
+        for draft in drafts:
+            entries.append(self._seal(draft, link))
+            link = Link(entries[-1].seq, entries[-1].leaf_hash)
+        return entries
 
     def _seal(self, draft: EntryDraft, link: Link) -> Entry:
         for kinds, signer in self._signers:

@@ -22,10 +22,12 @@ from .canonical import Json
 from .entry import SYSTEM, CheckpointRef, EntryDraft, Workflow, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
+from .plans import Plan, Settle, record_plan, tuple_plan
 from .save import INTERRUPT, interrupts_in, listed, tag
-from .saver import AsyncAuditedPostgresSaver
+from .saver import AsyncAuditedPostgresSaver, AuditedPostgresSaver
 
 G = TypeVar("G", bound=Pregel[Any, Any, Any, Any])
+AnySaver = AsyncAuditedPostgresSaver | AuditedPostgresSaver
 _DURABILITY = "__pregel_durability"
 _TASK = "__pregel_task_id"
 _PRIVATE = ("__pregel_", "__countersign")
@@ -45,12 +47,12 @@ def attach(graph: G, saver: AsyncAuditedPostgresSaver, *, name: str | None = Non
         )
     if isinstance(graph, _Audited):
         raise ConfigurationError("This graph is attached already.", remedy="Attach the graph that .compile() returned.")
-    if not isinstance(saver, AsyncAuditedPostgresSaver):
+    if not isinstance(saver, AsyncAuditedPostgresSaver | AuditedPostgresSaver):
         raise ConfigurationError(
             f"attach takes an audited saver, not a {type(saver).__name__}.",
-            remedy="Use AsyncAuditedPostgresSaver in place of AsyncPostgresSaver.",
+            remedy="Use AuditedPostgresSaver in place of PostgresSaver, AsyncAuditedPostgresSaver of its twin.",
         )
-    own = cast("AsyncAuditedPostgresSaver", saver.with_allowlist(_state_types(graph)))
+    own = saver.with_allowlist(_state_types(graph))
     workflow = Workflow(name or graph.get_name(), version)
     audited = type(
         type(graph).__name__, (_Audited, type(graph)), {"_saver": own, "_workflow": workflow, "__doc__": graph.__doc__}
@@ -62,49 +64,36 @@ def attach(graph: G, saver: AsyncAuditedPostgresSaver, *, name: str | None = Non
 class _Audited(Pregel[Any, Any, Any, Any]):
     """What an attached graph does besides being the graph: `invoke` and its like all come through these four."""
 
-    _saver: ClassVar[AsyncAuditedPostgresSaver]
+    _saver: ClassVar[AnySaver]
     _workflow: ClassVar[Workflow]
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002
         call = self._call(config)
-        tuple_ = await self._saver.aget_tuple(_address(config, call))
-        opening = self._opening(call, input, tuple_, options)
-        if opening is not None:
-            await self._saver.arecord(opening)
-            call.recorded = True
-        call.loaded = tuple_
+        await self._saver.adrive(self._opening_plan(call, config, input, options))
         run_config = _run_config(config, call, _AsyncHandler(self, call))
         try:
             async for chunk in super().astream(input, run_config, **_options(options)):
                 if _shows_pause(chunk):
-                    await self._saver.asettle(call)
+                    await self._saver.adrive(_settle_plan(call))
                 yield chunk
         except BaseException as error:
-            await self._afailed(call, error)
+            await self._saver.adrive(self._failure_plan(call, error))
             raise
-        if call.recorded and not call.paused:
-            await self._saver.arecord(call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=call.last))
+        await self._saver.adrive(self._completion_plan(call))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002
         call = self._call(config)
-        tuple_ = self._saver.get_tuple(_address(config, call))
-        opening = self._opening(call, input, tuple_, options)
-        if opening is not None:
-            self._saver.record(opening)
-            call.recorded = True
-        call.loaded = tuple_
+        self._saver.drive(self._opening_plan(call, config, input, options))
         run_config = _run_config(config, call, _Handler(self, call))
         try:
             for chunk in super().stream(input, run_config, **_options(options)):
                 if _shows_pause(chunk):
-                    self._saver.settle(call)
+                    self._saver.drive(_settle_plan(call))
                 yield chunk
         except BaseException as error:
-            if (draft := _failure(call, error)) is not None:
-                self._saver.record(draft)
+            self._saver.drive(self._failure_plan(call, error))
             raise
-        if call.recorded and not call.paused:
-            self._saver.record(call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=call.last))
+        self._saver.drive(self._completion_plan(call))
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         call = self._call(config)
@@ -140,6 +129,27 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         run = (config or {}).get("run_id") or uuid.uuid4()
         return Call(trail, current_actor(), self._workflow, str(run))
 
+    def _opening_plan(
+        self, call: Call, config: RunnableConfig | None, given: Any, options: Mapping[str, Any]
+    ) -> Plan[None]:
+        """Load what the run starts from, record the run, and leave the checked checkpoint for LangGraph to take."""
+        loaded = yield from tuple_plan(self._saver, _address(config, call))
+        opening = self._opening(call, given, loaded, options)
+        if opening is not None:
+            yield from record_plan(self._saver.core, [opening])
+            call.recorded = True
+        call.loaded = loaded
+
+    def _completion_plan(self, call: Call) -> Plan[None]:
+        if call.recorded and not call.paused:
+            done = call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=call.last)
+            yield from record_plan(self._saver.core, [done])
+
+    def _failure_plan(self, call: Call, error: BaseException) -> Plan[None]:
+        """Record `run.failed`, unless the run was never opened or an entry already says that it was refused."""
+        if call.recorded and not (call.refused and isinstance(error, VerificationError)):
+            yield from record_plan(self._saver.core, [_failure(call, error)])
+
     def _opening(
         self, call: Call, given: Any, loaded: CheckpointTuple | None, options: Mapping[str, Any]
     ) -> EntryDraft | None:
@@ -172,10 +182,6 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         value = tag(given, self._saver.serde, "the input")
         return call.draft(Kind.RUN_STARTED, checkpoint=call.last, detail=detail, payload={"input": value})
 
-    async def _afailed(self, call: Call, error: BaseException) -> None:
-        if (draft := _failure(call, error)) is not None:
-            await self._saver.arecord(draft)
-
 
 class _Handler(GraphCallbackHandler):
     """Stops a resume that was not recorded, and records the pauses of which LangGraph writes nothing."""
@@ -193,7 +199,7 @@ class _Handler(GraphCallbackHandler):
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         if self._is_static(event):
             snapshot = self.graph.get_state(_bare(self.call))
-            self.graph._saver.record(self._pause(event, snapshot.next))  # noqa: SLF001 - one thing in two classes
+            self.graph._saver.drive(self._pause_plan(event, snapshot.next))  # noqa: SLF001 - one thing in two classes
         self.call.paused = True
 
     def _check(self, event: GraphResumeEvent) -> None:
@@ -207,14 +213,15 @@ class _Handler(GraphCallbackHandler):
     def _is_static(self, event: GraphInterruptEvent) -> bool:
         return not event.interrupts and not event.checkpoint_ns
 
-    def _pause(self, event: GraphInterruptEvent, nodes: Sequence[str]) -> EntryDraft:
+    def _pause_plan(self, event: GraphInterruptEvent, nodes: Sequence[str]) -> Plan[Any]:
         when = event.status.removeprefix("interrupt_")
-        return self.call.draft(
+        draft = self.call.draft(
             Kind.INTERRUPT_RAISED,
             actor=SYSTEM,
             checkpoint=CheckpointRef(event.checkpoint_id, "", self.call.last.parent if self.call.last else None),
             detail={"when": when, **listed("next", sorted(nodes))},
         )
+        return record_plan(self.graph._saver.core, [draft])  # noqa: SLF001
 
 
 class _AsyncHandler(_Handler):
@@ -224,7 +231,7 @@ class _AsyncHandler(_Handler):
     async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
         if self._is_static(event):
             snapshot = await self.graph.aget_state(_bare(self.call))
-            await self.graph._saver.arecord(self._pause(event, snapshot.next))  # noqa: SLF001
+            await self.graph._saver.adrive(self._pause_plan(event, snapshot.next))  # noqa: SLF001
         self.call.paused = True
 
 
@@ -291,10 +298,7 @@ def _shows_pause(chunk: Any) -> bool:
     )
 
 
-def _failure(call: Call, error: BaseException) -> EntryDraft | None:
-    """Return `run.failed`, unless the run was never opened or an entry already says that it was refused."""
-    if not call.recorded or (call.refused and isinstance(error, VerificationError)):
-        return None
+def _failure(call: Call, error: BaseException) -> EntryDraft:
     kind = type(error)
     return call.draft(
         Kind.RUN_FAILED,
@@ -303,6 +307,11 @@ def _failure(call: Call, error: BaseException) -> EntryDraft | None:
         detail={"error": f"{kind.__module__}.{kind.__qualname__}"},
         payload={"message": str(error).encode("utf-8", "backslashreplace").decode()},
     )
+
+
+def _settle_plan(call: Call) -> Plan[None]:
+    """Wait until the question that a chunk shows is recorded, before the chunk is handed out."""
+    yield Settle(call.trail, call.run)
 
 
 def _durability_error(asked: str) -> ConfigurationError:

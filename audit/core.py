@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .append import Appender
@@ -28,6 +29,14 @@ from .steps import Steps
 
 class MovedError(Exception):
     """The trail went on while it was read; read again, in one snapshot. Never leaves this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Entries that were committed. `rows` are what the first of them bound, all new; None where that must be read."""
+
+    entries: Sequence[Entry]
+    rows: Sequence[BoundRow] | None
 
 
 class Core:
@@ -58,40 +67,37 @@ class Core:
         if self._appender is None:
             self._appender = yield from open_steps(self.home, (GRAPH,))
 
-    def swift_steps(self, save: Save) -> Steps[list[Entry] | None]:
+    def swift_steps(self, save: Save) -> Steps[Saved | None]:
         """Save in one statement, which is the usual case; None when that could not be, and nothing was written.
 
-        To be run on an autocommit connection outside a transaction. A row that is there already fails the statement by
-        UniqueViolation, one that the database stored otherwise than was sent with SQLSTATE CS001.
+        A row that is there already fails the statement with UniqueViolation, one that the database stored otherwise
+        than was sent with SQLSTATE CS001.
         """
         forecast = save.forecast()
         if forecast is None:
             return None
-        entries = yield from self.appender.swift_steps(save.drafts(forecast.written()), forecast.also)
-        if entries is not None:
-            self._committed(entries, forecast.rows)
-        return entries
+        drafts = save.drafts(forecast.written())
+        entries = yield from self.appender.swift_steps(self._known(save.trail), drafts, forecast.also)
+        return None if entries is None else Saved(entries, forecast.rows)
 
-    def swift_record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[list[Entry] | None]:
+    def swift_record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[Saved | None]:
         """Append entries of one trail that bind no rows, in one statement; None as in `swift_steps`."""
-        entries = yield from self.appender.swift_steps(drafts)
-        if entries is not None:
-            self._committed(entries, ())
-        return entries
+        entries = yield from self.appender.swift_steps(self._known(drafts[0].trail), drafts)
+        return None if entries is None else Saved(entries, ())
 
-    def save_steps(self, save: Save) -> Steps[list[Entry]]:
+    def save_steps(self, save: Save) -> Steps[Saved]:
         """Write rows and append the entries that bind them. To be run inside one transaction of its own."""
         heads = yield from self._lock_steps(save.trail)
         written = yield from save.write_steps(lambda: self._ledger_steps(save.trail))
         drafts = save.drafts(written)
-        return (yield from self.appender.insert_steps(heads, drafts)) if drafts else []
+        return Saved((yield from self.appender.insert_steps(heads, drafts)) if drafts else [], None)
 
-    def record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
+    def record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[Saved]:
         """Append entries that bind no rows. To be run inside one transaction of its own."""
         heads: dict[str, Link] = {}
         for trail in sorted({draft.trail for draft in drafts}):
             heads |= yield from self._lock_steps(trail)
-        return (yield from self.appender.insert_steps(heads, drafts))
+        return Saved((yield from self.appender.insert_steps(heads, drafts)), None)
 
     def load_steps(self, thread: str, ns: str, checkpoint_id: str | None, *, alone: bool) -> Steps[Loaded | None]:
         """Return a checkpoint whose rows were checked against its trail, or None when there is none.
@@ -118,26 +124,25 @@ class Core:
             self._ledgers.discard(thread)
             raise
 
-    def committed(self, entries: Sequence[Entry]) -> None:
-        """Take over, after the commit, what these entries bind, where this process already follows their trail."""
-        self.appender.committed(entries)
-        for entry in entries:
-            ledger = self._ledgers.get(entry.trail)
-            if ledger is not None and ledger.link.seq == entry.seq - 1:
-                self._apply(ledger, [entry])
+    def committed(self, saved: Saved) -> None:
+        """Take over, after the commit, what the entries bind, where this process already follows their trail."""
+        self.appender.committed(saved.entries)
+        for position, entry in enumerate(saved.entries):
+            ledger = self._ledger(entry.trail) if entry.seq == 1 else self._ledgers.get(entry.trail)
+            if ledger is None:
+                continue
+            if saved.rows is None:
+                if ledger.link.seq == entry.seq - 1:
+                    self._apply(ledger, [entry])
+                continue
+            with self._lock:
+                if ledger.link.seq == entry.seq - 1:
+                    ledger.extend(Link(entry.seq, entry.leaf_hash), saved.rows if position == 0 else ())
 
-    def _committed(self, entries: Sequence[Entry], rows: Sequence[BoundRow]) -> None:
-        """Take over what one statement did: its first entry bound `rows`, all for the first time."""
-        self.appender.committed(entries)
-        first = entries[0]
-        with self._lock:
-            ledger = self._ledgers.get(first.trail)
-            if ledger is None and first.seq == 1:
-                ledger = self._ledger(first.trail)
-            if ledger is not None and ledger.link.seq == first.seq - 1:
-                ledger.extend(Link(first.seq, first.leaf_hash), rows)
-                for entry in entries[1:]:
-                    ledger.extend(Link(entry.seq, entry.leaf_hash), ())
+    def _known(self, trail: str) -> Link:
+        ledger = self._ledgers.get(trail)
+        known = self.appender.known(trail)
+        return ledger.link if ledger is not None and ledger.link.seq > known.seq else known
 
     def refusal(self, error: VerificationError, trail: str, run: str | None, draft: EntryDraft) -> EntryDraft | None:
         """Return the entry that says that a load was refused, or None if it was said already for this run."""
@@ -171,8 +176,6 @@ class Core:
                 remedy="Run: countersign verify",
                 trail=trail,
             )
-        if head.seq == 0:
-            self._ledger(trail)
         return heads
 
     def _ledger(self, trail: str) -> Ledger:

@@ -7,29 +7,55 @@ the thread therefore waits for the writes before it, and fails if one of them di
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from langchain_core.runnables import RunnableConfig
+
+from .call import call_of
 from .errors import AppendError
+from .recent import Recent
 
 
-class Pending:
-    """The writes under way and the failures not yet followed by a new run, of one saver on one event loop."""
+class _Failures:
+    """Which writes failed, per thread and run (None without `attach`)."""
 
     def __init__(self) -> None:
+        self._failed: Recent[tuple[str, str | None], BaseException] = Recent(4096)
+
+    def forget(self, config: RunnableConfig) -> None:
+        """Start over where a load without `attach` begins a new run; with it, each run has a name of its own."""
+        configurable = config["configurable"]
+        if call_of(config) is None and not configurable.get("checkpoint_ns"):
+            self._failed.discard((str(configurable["thread_id"]), None))
+
+    def _raise(self, thread: str, run: str | None) -> None:
+        if (error := self._failed.get((thread, run))) is not None:
+            raise AppendError(
+                f"The run stops, since an earlier write of thread {thread!r} could not be recorded: {error}",
+                remedy="Resume the run when what failed is mended.",
+                trail=thread,
+            ) from error
+
+
+class AsyncPending(_Failures):
+    """The writes under way of one saver on one event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._running: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
-        self._failed: dict[tuple[str, str | None], BaseException] = {}
 
     @contextmanager
     def write(self, thread: str, run: str | None) -> Iterator[None]:
-        """Count the block as a write of `thread` in `run` (None without `attach`), from its first statement on."""
+        """Count the block as a write of `thread` in `run`, from its first statement on."""
         ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running[thread].add(ticket)
         try:
             yield
         except BaseException as error:
-            self._failed.setdefault((thread, run), error)
+            self._failed[thread, run] = error
             raise
         finally:
             self._running[thread].discard(ticket)
@@ -42,12 +68,36 @@ class Pending:
         """Wait for the thread's writes under way. Raises AppendError if one of this run's writes failed."""
         while running := self._running.get(thread):
             await asyncio.wait(running)
-        if (error := self._failed.get((thread, run))) is not None:
-            raise AppendError(
-                f"The run stops, since an earlier write of thread {thread!r} could not be recorded: {error}",
-                trail=thread,
-            ) from error
+        self._raise(thread, run)
 
-    def forget(self, thread: str, run: str | None) -> None:
-        """Start over: what failed in this run is told, or a new run loads the thread."""
-        self._failed.pop((thread, run), None)
+
+class Pending(_Failures):
+    """The writes under way of one saver used from threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: Counter[str] = Counter()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def write(self, thread: str, run: str | None) -> Iterator[None]:
+        """Count the block as a write of `thread` in `run`."""
+        with self._changed:
+            self._running[thread] += 1
+        try:
+            yield
+        except BaseException as error:
+            self._failed[thread, run] = error
+            raise
+        finally:
+            with self._changed:
+                self._running[thread] -= 1
+                if not self._running[thread]:
+                    del self._running[thread]
+                self._changed.notify_all()
+
+    def settled(self, thread: str, run: str | None) -> None:
+        """Wait for the thread's writes under way. Raises AppendError if one of this run's writes failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running.get(thread))
+        self._raise(thread, run)

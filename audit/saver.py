@@ -1,14 +1,15 @@
-"""The audited saver: LangGraph's AsyncPostgresSaver, with an entry in the transaction of everything it writes, and
-nothing deserialized that an entry does not bind.
+"""The audited savers: LangGraph's own, with an entry in the transaction of everything they write, and nothing
+deserialized that an entry does not bind.
 
-Reading, serialization and migrations stay LangGraph's; the SQL that writes, and the checks, are ours (binding, core).
+Reading of values, serialization and migrations stay LangGraph's. What happens, and in which order, stands in `plans`;
+the two classes here only perform it, one with `await` and one without.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -20,35 +21,30 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
-    get_checkpoint_id,
 )
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from psycopg import AsyncConnection, AsyncPipeline
+from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from .call import Call, call_of
-from .core import Core, MovedError
-from .entry import Entry, EntryDraft
-from .errors import AppendError, ConfigurationError, VerificationError
+from .core import Core
+from .errors import AppendError, ConfigurationError
 from .home import home_folder
-from .kinds import Kind
-from .load import Loaded
-from .pending import Pending
-from .save import Save, prepare_put, prepare_writes
+from .pending import AsyncPending, Pending
+from .plans import Audited, Mode, Plan, Settle, Unit, found_plan, open_plan, put_plan, run_of, tuple_plan, writes_plan
 from .serde import strict_serializer
-from .steps import Statement, Steps, arun
+from .steps import arun, run
 from .trouble import explain
 
 T = TypeVar("T")
-Conn = AsyncConnection[Any] | AsyncConnectionPool[AsyncConnection[Any]]
-_ATTEMPTS = 20
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_OPTIONS: dict[str, Any] = {"autocommit": True, "prepare_threshold": 2, "row_factory": dict_row, "connect_timeout": 10}
 
 
-class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
+class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
     """Saves checkpoints so that each lives and dies with the signed entry that binds its rows.
 
     Takes what AsyncPostgresSaver takes: a connection or a pool, in autocommit mode as LangGraph's documentation has it.
@@ -63,21 +59,16 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
 
     def __init__(
         self,
-        conn: Conn,
-        pipe: AsyncPipeline | None = None,
+        conn: AsyncConnection[Any] | AsyncConnectionPool[AsyncConnection[Any]],
+        pipe: Any = None,
         serde: SerializerProtocol | None = None,
         *,
         home: Path | str | None = None,
     ) -> None:
-        if pipe is not None:
-            raise ConfigurationError(
-                "An audited saver does not take a pipeline: entry and rows need a transaction of their own.",
-                remedy="Pass a connection or a pool alone.",
-            )
+        _no_pipeline(pipe)
         super().__init__(conn, serde=strict_serializer(serde))
         self.core = Core(Path(home) if home is not None else home_folder())
-        self.pending = Pending()
-        self._opening = asyncio.Lock()
+        self.pending = AsyncPending()
 
     @classmethod
     @asynccontextmanager
@@ -90,33 +81,19 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
         home: Path | str | None = None,
     ) -> AsyncIterator[Self]:
         """Yield a saver on a connection of its own. Raises ConfigurationError when the database is out of reach."""
-        if pipeline:
-            raise ConfigurationError(
-                "An audited saver does not use pipeline mode: entry and rows need a transaction of their own.",
-                remedy="Leave `pipeline` out.",
-            )
+        _no_pipeline(pipeline)
         try:
-            conn = await AsyncConnection.connect(
-                conn_string, autocommit=True, prepare_threshold=5, row_factory=dict_row, connect_timeout=10
-            )
+            conn = await AsyncConnection.connect(conn_string, **_OPTIONS)
         except psycopg.Error as error:
-            what, remedy = explain(error)
-            raise ConfigurationError(what, remedy=remedy) from error
+            raise _unreachable(error) from error
         async with conn:
             saver = cls(conn, serde=serde, home=home)
-            await saver.open()
+            await saver.setup()
             yield saver
 
-    async def open(self) -> None:
-        """Check schema, keys and trust now rather than at the first use."""
-        if self.core.is_open:
-            return
-        async with self._opening, self._connection() as conn:
-            await self._guarded(arun(conn, self.core.open_steps()), ConfigurationError)
-
     async def setup(self) -> None:
-        """Check that `countersign migrate` has prepared the database; an application does not migrate by itself."""
-        await self.open()
+        """Check schema, keys and trust now. It migrates nothing: that is `countersign migrate`'s."""
+        await self.adrive(open_plan(self.core))
 
     async def aput(
         self,
@@ -126,43 +103,19 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Save a checkpoint and the entry that binds it in one transaction, after the thread's earlier writes."""
-        configurable = config["configurable"]
-        thread = str(configurable["thread_id"])
-        await self.pending.settled(thread, _run_of(config))
-        before = None
-        if metadata.get("source") == "update" and configurable.get("checkpoint_id"):
-            before = await self.aget_tuple(config)
-        await self._save(prepare_put(self.serde, config, checkpoint, metadata, new_versions, before))
-        return {
-            "configurable": {
-                "thread_id": configurable["thread_id"],
-                "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-                "checkpoint_id": checkpoint["id"],
-            }
-        }
+        return await self.adrive(put_plan(self, config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Save a task's writes and the entry that binds them in one transaction."""
-        with self.pending.write(str(config["configurable"]["thread_id"]), _run_of(config)):
-            await self._save(prepare_writes(self.serde, config, writes, task_id, task_path))
+        with self.pending.write(str(config["configurable"]["thread_id"]), run_of(config)):
+            await self.adrive(writes_plan(self, config, writes, task_id, task_path))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint whose rows equal what the trail binds. Raises VerificationError, recorded, otherwise."""
-        configurable = config["configurable"]
-        thread, ns = str(configurable["thread_id"]), configurable.get("checkpoint_ns", "")
-        checkpoint_id = get_checkpoint_id(config)
-        call = call_of(config)
-        if not ns:
-            if call is None:
-                self.pending.forget(thread, None)
-            if call is not None and call.loaded is not None:
-                found, call.loaded = call.loaded, None
-                if checkpoint_id in (None, found.config["configurable"]["checkpoint_id"]):
-                    return found  # type: ignore[no-any-return]
-        loaded = await self._load(config, thread, ns, checkpoint_id)
-        return await self._load_checkpoint_tuple(loaded.value) if loaded is not None else None
+        self.pending.forget(config)
+        return await self.adrive(tuple_plan(self, config))
 
     async def alist(
         self,
@@ -174,118 +127,66 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, newest first, each checked like `aget_tuple`'s."""
         where, args = self._search_where(config, filter, before)
-        sql = f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints {where} ORDER BY checkpoint_id DESC"
-        if limit is not None:
-            sql += " LIMIT %s"
-            args = [*args, int(limit)]
-        await self.open()
-        async with self._connection() as conn:
-            found = await self._guarded(arun(conn, _rows_steps(Statement(sql, args))), AppendError)
-        for thread, ns, checkpoint_id in found:
-            where_it_is: RunnableConfig = {
-                "configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}
-            }
-            loaded = await self._load(where_it_is, thread, ns, checkpoint_id)
-            if loaded is not None:
-                yield await self._load_checkpoint_tuple(loaded.value)
+        for place in await self.adrive(found_plan(self, where, args, limit)):
+            if (found := await self.adrive(tuple_plan(self, _config_of(place)))) is not None:
+                yield found
 
-    # LangGraph's fast path reads rows past the checks; its general one goes through aget_tuple.
+    # LangGraph's fast path reads rows past the checks; its general one goes through get_tuple.
     aget_delta_channel_history = BaseCheckpointSaver.aget_delta_channel_history
     get_delta_channel_history = BaseCheckpointSaver.get_delta_channel_history
 
-    async def arecord(self, *drafts: EntryDraft) -> list[Entry]:
-        """Append entries that bind no rows, in a transaction of their own. Raises AppendError with nothing written."""
-        if len({draft.trail for draft in drafts}) == 1:
-            entries = await self._swiftly(self.core.swift_record_steps, drafts)
-            if entries is not None:
-                return entries
-        return await self._commit(self.core.record_steps(drafts))
-
-    def record(self, *drafts: EntryDraft) -> list[Entry]:
-        """As `arecord`, from a thread other than the event loop's."""
-        return self._from_thread(self.arecord(*drafts))
-
-    async def asettle(self, call: Call) -> None:
-        """Wait for the writes under way of the call's thread. Raises AppendError if one of the call's own failed."""
-        await self.pending.settled(call.trail, call.run)
-
-    def settle(self, call: Call) -> None:
-        """As `asettle`, from a thread other than the event loop's."""
-        self._from_thread(self.asettle(call))
-
-    async def adelete_thread(self, thread_id: str) -> None:  # noqa: ARG002 - LangGraph's signature
+    async def adelete_thread(self, thread_id: str) -> None:
         """Refuse: evidence is not deleted."""
-        _refuse("delete_thread")
+        _refuse("delete_thread", thread_id)
 
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:  # noqa: ARG002
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Refuse: evidence is not pruned."""
-        _refuse("prune")
+        _refuse("prune", *thread_ids, strategy)
 
-    async def _save(self, save: Save) -> None:
-        if not await self._swiftly(self.core.swift_steps, save):
-            await self._commit(self.core.save_steps(save))
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Refuse: a copy would be rows without the entries that vouch for them."""
+        _refuse("copy_thread", source_thread_id, target_thread_id)
 
-    async def _swiftly(self, steps: Callable[[Any], Steps[list[Entry] | None]], work: Any) -> list[Entry] | None:
-        """Run `steps` as one statement that is its own transaction. None when nothing was written that way."""
-        await self.open()
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Refuse: evidence is not deleted."""
+        _refuse("delete_for_runs", *run_ids)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Refuse: a copy would be rows without the entries that vouch for them."""
+        _refuse("copy_thread", source_thread_id, target_thread_id)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Refuse: evidence is not deleted."""
+        _refuse("delete_for_runs", *run_ids)
+
+    async def adrive(self, plan: Plan[T]) -> T:
+        """Perform a plan."""
         try:
-            async with self._connection() as conn:
-                return await arun(conn, steps(work))
-        except psycopg.errors.UniqueViolation:
-            return None
-        except psycopg.Error as error:
-            if error.sqlstate == "CS001":
-                return None
-            what, remedy = explain(error)
-            raise AppendError(what, remedy=remedy) from error
-
-    async def _commit(self, steps: Steps[list[Entry]]) -> list[Entry]:
-        await self.open()
-        entries = await self._guarded(self._transaction(steps), AppendError)
-        self.core.committed(entries)
-        return entries
-
-    async def _transaction(self, steps: Steps[T]) -> T:
-        async with self._connection() as conn, conn.transaction():
-            return await arun(conn, steps)
-
-    async def _load(self, config: RunnableConfig, thread: str, ns: str, checkpoint_id: str | None) -> Loaded | None:
-        await self.open()
-        try:
-            for _ in range(_ATTEMPTS):
+            effect = next(plan)
+            while True:
                 try:
-                    return await self._guarded(self._read(thread, ns, checkpoint_id), AppendError)
-                except MovedError:
-                    continue
-        except VerificationError as error:
-            await self._refused(error, config, thread)
-            raise
-        raise AppendError(
-            f"The thread {thread!r} went on too fast to be read.", remedy="Try again when its run has ended."
-        )
+                    result = await self._perform(effect)
+                except BaseException as error:  # noqa: BLE001 - the plan decides
+                    effect = plan.throw(error)
+                else:
+                    effect = plan.send(result)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
-    async def _read(self, thread: str, ns: str, checkpoint_id: str | None) -> Loaded | None:
+    def drive(self, plan: Plan[T]) -> T:
+        """As `adrive`, from a thread other than the event loop's."""
+        return self._from_thread(self.adrive(plan))
+
+    async def _perform(self, effect: Unit | Settle) -> Any:
+        if isinstance(effect, Settle):
+            return await self.pending.settled(effect.thread, effect.run)
         async with self._connection() as conn:
-            try:
-                return await arun(conn, self.core.load_steps(thread, ns, checkpoint_id, alone=True))
-            except MovedError:
-                async with conn.transaction():
+            if effect.mode is Mode.ALONE:
+                return await arun(conn, effect.steps)
+            async with conn.transaction():
+                if effect.mode is Mode.SNAPSHOT:
                     await conn.execute(_SNAPSHOT)
-                    return await arun(conn, self.core.load_steps(thread, ns, checkpoint_id, alone=False))
-
-    async def _refused(self, error: VerificationError, config: RunnableConfig, thread: str) -> None:
-        """Record that a load was refused: on the case's trail, or on @system where that trail cannot be extended."""
-        call = call_of(config)
-        draft = call.draft(Kind.RUN_REFUSED) if call else EntryDraft(thread, Kind.RUN_REFUSED)
-        refusal = self.core.refusal(error, thread, call.run if call else None, draft)
-        if call:
-            call.refused = True
-        if refusal is None:
-            return
-        try:
-            await self.arecord(refusal)
-        except AppendError:
-            await self.arecord(self.core.elsewhere(refusal))
+                return await arun(conn, effect.steps)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -293,26 +194,9 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
         if isinstance(self.conn, AsyncConnectionPool):
             async with self.conn.connection() as conn:
                 yield conn
-            return
-        async with self.lock:
-            if not self.conn.autocommit:
-                raise ConfigurationError(
-                    "The saver's connection is not in autocommit mode, so it would leave transactions open.",
-                    remedy="Connect with autocommit=True, as LangGraph's documentation has it, or pass a pool.",
-                )
-            if self.conn.info.transaction_status == TransactionStatus.INTRANS:
-                raise AppendError(
-                    "The saver's connection is inside a transaction that is not the saver's.",
-                    remedy="Give the saver a connection or a pool of its own, in autocommit mode.",
-                )
-            yield self.conn
-
-    async def _guarded(self, work: Coroutine[Any, Any, T], kind: type[AppendError | ConfigurationError]) -> T:
-        try:
-            return await work
-        except psycopg.Error as error:
-            what, remedy = explain(error)
-            raise kind(what, remedy=remedy) from error
+        else:
+            async with self.lock:
+                yield _idle(self.conn)
 
     def _from_thread(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -328,17 +212,184 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
 
-def _run_of(config: RunnableConfig) -> str | None:
-    call = call_of(config)
-    return call.run if call else None
+class AuditedPostgresSaver(PostgresSaver, Audited):
+    """As AsyncAuditedPostgresSaver, for graphs that are called without `await`. May be used from several threads."""
+
+    conn: Any
+
+    def __init__(
+        self,
+        conn: Connection[Any] | ConnectionPool[Connection[Any]],
+        pipe: Any = None,
+        serde: SerializerProtocol | None = None,
+        *,
+        home: Path | str | None = None,
+    ) -> None:
+        _no_pipeline(pipe)
+        super().__init__(conn, serde=strict_serializer(serde))
+        self.core = Core(Path(home) if home is not None else home_folder())
+        self.pending = Pending()
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(
+        cls,
+        conn_string: str,
+        *,
+        pipeline: bool = False,
+        serde: SerializerProtocol | None = None,
+        home: Path | str | None = None,
+    ) -> Iterator[Self]:
+        """Yield a saver on a connection of its own. Raises ConfigurationError when the database is out of reach."""
+        _no_pipeline(pipeline)
+        try:
+            conn = Connection.connect(conn_string, **_OPTIONS)
+        except psycopg.Error as error:
+            raise _unreachable(error) from error
+        with conn:
+            saver = cls(conn, serde=serde, home=home)
+            saver.setup()
+            yield saver
+
+    def setup(self) -> None:
+        """Check schema, keys and trust now. It migrates nothing: that is `countersign migrate`'s."""
+        self.drive(open_plan(self.core))
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint and the entry that binds it in one transaction, after the thread's earlier writes."""
+        return self.drive(put_plan(self, config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Save a task's writes and the entry that binds them in one transaction."""
+        with self.pending.write(str(config["configurable"]["thread_id"]), run_of(config)):
+            self.drive(writes_plan(self, config, writes, task_id, task_path))
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint whose rows equal what the trail binds. Raises VerificationError, recorded, otherwise."""
+        self.pending.forget(config)
+        return self.drive(tuple_plan(self, config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield checkpoints, newest first, each checked like `get_tuple`'s."""
+        where, args = self._search_where(config, filter, before)
+        for place in self.drive(found_plan(self, where, args, limit)):
+            if (found := self.drive(tuple_plan(self, _config_of(place)))) is not None:
+                yield found
+
+    # LangGraph's fast path reads rows past the checks; its general one goes through get_tuple.
+    get_delta_channel_history = BaseCheckpointSaver.get_delta_channel_history
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Refuse: evidence is not deleted."""
+        _refuse("delete_thread", thread_id)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Refuse: evidence is not pruned."""
+        _refuse("prune", *thread_ids, strategy)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Refuse: a copy would be rows without the entries that vouch for them."""
+        _refuse("copy_thread", source_thread_id, target_thread_id)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Refuse: evidence is not deleted."""
+        _refuse("delete_for_runs", *run_ids)
+
+    def drive(self, plan: Plan[T]) -> T:
+        """Perform a plan."""
+        try:
+            effect = next(plan)
+            while True:
+                try:
+                    result = self._perform(effect)
+                except BaseException as error:  # noqa: BLE001 - the plan decides
+                    effect = plan.throw(error)
+                else:
+                    effect = plan.send(result)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    async def adrive(self, plan: Plan[T]) -> T:
+        """Refuse: waiting for the database would stop the event loop, and with it every other case."""
+        plan.close()
+        raise ConfigurationError(
+            "An async call reached the sync saver.", remedy="Use AsyncAuditedPostgresSaver for ainvoke and its like."
+        )
+
+    def _perform(self, effect: Unit | Settle) -> Any:
+        if isinstance(effect, Settle):
+            return self.pending.settled(effect.thread, effect.run)
+        with self._connection() as conn:
+            if effect.mode is Mode.ALONE:
+                return run(conn, effect.steps)
+            with conn.transaction():
+                if effect.mode is Mode.SNAPSHOT:
+                    conn.execute(_SNAPSHOT)
+                return run(conn, effect.steps)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        """Yield a connection that nobody else uses meanwhile, and that is in no transaction."""
+        if isinstance(self.conn, ConnectionPool):
+            with self.conn.connection() as conn:
+                yield conn
+        else:
+            with self.lock:
+                yield _idle(self.conn)
 
 
-def _rows_steps(statement: Statement) -> Steps[list[tuple[Any, ...]]]:
-    return (yield statement)
+C = TypeVar("C", bound=Connection[Any] | AsyncConnection[Any])
 
 
-def _refuse(what: str) -> NoReturn:
+def _idle(conn: C) -> C:
+    if not conn.autocommit:
+        raise ConfigurationError(
+            "The saver's connection is not in autocommit mode, so it would leave transactions open.",
+            remedy="Connect with autocommit=True, as LangGraph's documentation has it, or pass a pool.",
+        )
+    if conn.info.transaction_status == TransactionStatus.INTRANS:
+        raise AppendError(
+            "The saver's connection is inside a transaction that is not the saver's.",
+            remedy="Give the saver a connection or a pool of its own, in autocommit mode.",
+        )
+    return conn
+
+
+def _config_of(place: tuple[str, str, str]) -> RunnableConfig:
+    thread, ns, checkpoint_id = place
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
+
+
+def _no_pipeline(pipe: Any) -> None:
+    if pipe:
+        raise ConfigurationError(
+            "An audited saver takes no pipeline: entry and rows need a transaction of their own.",
+            remedy="Leave it out, and pass a connection or a pool alone.",
+        )
+
+
+def _unreachable(error: psycopg.Error) -> ConfigurationError:
+    what, remedy = explain(error)
+    return ConfigurationError(what, remedy=remedy)
+
+
+def _refuse(what: str, *_: object) -> NoReturn:
     raise AppendError(
         f"{what} is refused: evidence is only ever added to.",
-        remedy="Keep the thread; lawful erasure of its content is an entry of its own.",
+        remedy="Keep the thread; lawful erasure of its content will be an entry of its own.",
     )

@@ -1,0 +1,235 @@
+"""What the savers do, as plans: generators that yield units of database work and are sent their results.
+
+A plan knows nothing of sync or async. A saver is a shell that performs units: opens the transaction a unit asks for and
+runs its steps. So each rule about what happens when stands once, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeVar, cast
+
+import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+)
+from langgraph.checkpoint.postgres.base import BasePostgresSaver
+
+from .call import call_of
+from .core import Core, MovedError, Saved
+from .entry import Entry, EntryDraft
+from .errors import AppendError, ConfigurationError, VerificationError
+from .kinds import Kind
+from .load import Loaded
+from .save import Save, prepare_put, prepare_writes
+from .steps import Statement, Steps
+from .trouble import explain
+
+T = TypeVar("T")
+_ATTEMPTS = 20
+_OTHERWISE = "CS001"
+
+
+class Mode(Enum):
+    """The transaction that a unit of work is run in."""
+
+    ALONE = auto()
+    """Outside any: the unit is one statement, or reads only."""
+    TRANSACTION = auto()
+    """One of its own, committed when the unit ends."""
+    SNAPSHOT = auto()
+    """One of its own, REPEATABLE READ and read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit of database work: `steps`, and the transaction they need."""
+
+    steps: Steps[Any]
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Wait for the writes under way of a thread; fail if one of this run's writes failed."""
+
+    thread: str
+    run: str | None
+
+
+Plan = Generator[Unit | Settle, Any, T]
+
+
+def open_plan(core: Core) -> Plan[None]:
+    """Check schema, keys and trust, once."""
+    if not core.is_open:
+        with _explained(ConfigurationError):
+            yield Unit(core.open_steps(), Mode.ALONE)
+
+
+def put_plan(
+    saver: Audited,
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+) -> Plan[RunnableConfig]:
+    """Save a checkpoint and the entry that binds it, after the thread's earlier writes."""
+    configurable = config["configurable"]
+    thread = str(configurable["thread_id"])
+    yield Settle(thread, run_of(config))
+    before = None
+    if metadata.get("source") == "update" and configurable.get("checkpoint_id"):
+        before = yield from tuple_plan(saver, config)
+    yield from _save_plan(saver.core, prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before))
+    # Where LangGraph runs saves in threads, a write submitted earlier may have begun only now.
+    yield Settle(thread, run_of(config))
+    return {
+        "configurable": {
+            "thread_id": configurable["thread_id"],
+            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+            "checkpoint_id": checkpoint["id"],
+        }
+    }
+
+
+def writes_plan(
+    saver: Audited, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+) -> Plan[None]:
+    """Save a task's writes and the entry that binds them."""
+    yield from _save_plan(saver.core, prepare_writes(saver.serde, config, writes, task_id, task_path))
+
+
+def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
+    """Return a checkpoint whose rows equal what the trail binds; refuse it, and record that, otherwise."""
+    configurable = config["configurable"]
+    checkpoint_id = get_checkpoint_id(config)
+    ns = configurable.get("checkpoint_ns", "")
+    call = call_of(config)
+    if call is not None and call.loaded is not None and not ns:
+        found, call.loaded = call.loaded, None
+        if checkpoint_id in (None, found.config["configurable"]["checkpoint_id"]):
+            return found  # type: ignore[no-any-return]
+    loaded = yield from _load_plan(saver.core, config, str(configurable["thread_id"]), ns, checkpoint_id)
+    return _tuple_of(saver, loaded.value) if loaded is not None else None
+
+
+def found_plan(saver: Audited, where: str, args: Sequence[Any], limit: int | None) -> Plan[list[tuple[str, str, str]]]:
+    """Return which checkpoints LangGraph's filter `where` finds, newest first: (thread, namespace, id)."""
+    yield from open_plan(saver.core)
+    sql = f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints {where} ORDER BY checkpoint_id DESC"
+    if limit is not None:
+        sql += " LIMIT %s"
+        args = [*args, int(limit)]
+    with _explained(AppendError):
+        return (yield Unit(_rows_steps(Statement(sql, args)), Mode.ALONE))  # type: ignore[no-any-return]
+
+
+def record_plan(core: Core, drafts: Sequence[EntryDraft]) -> Plan[list[Entry]]:
+    """Append entries that bind no rows, in a transaction of their own."""
+    yield from open_plan(core)
+    saved: Saved | None = None
+    with _explained(AppendError):
+        if len({draft.trail for draft in drafts}) == 1:
+            saved = yield Unit(core.swift_record_steps(drafts), Mode.ALONE)
+        if saved is None:
+            saved = yield Unit(core.record_steps(drafts), Mode.TRANSACTION)
+    core.committed(saved)
+    return list(saved.entries)
+
+
+def _save_plan(core: Core, save: Save) -> Plan[None]:
+    yield from open_plan(core)
+    saved: Saved | None = None
+    with _explained(AppendError):
+        try:
+            saved = yield Unit(core.swift_steps(save), Mode.ALONE)
+        except psycopg.Error as error:
+            if not (isinstance(error, psycopg.errors.UniqueViolation) or error.sqlstate == _OTHERWISE):
+                raise
+        if saved is None:
+            saved = yield Unit(core.save_steps(save), Mode.TRANSACTION)
+    core.committed(saved)
+
+
+def _load_plan(
+    core: Core, config: RunnableConfig, thread: str, ns: str, checkpoint_id: str | None
+) -> Plan[Loaded | None]:
+    yield from open_plan(core)
+    try:
+        for _ in range(_ATTEMPTS):
+            for mode in (Mode.ALONE, Mode.SNAPSHOT):
+                steps = core.load_steps(thread, ns, checkpoint_id, alone=mode is Mode.ALONE)
+                try:
+                    with _explained(AppendError):
+                        return (yield Unit(steps, mode))  # type: ignore[no-any-return]
+                except MovedError:
+                    continue
+    except VerificationError as error:
+        yield from _refused_plan(core, error, config, thread)
+        raise
+    raise AppendError(f"The thread {thread!r} went on too fast to be read.", remedy="Try again when its run has ended.")
+
+
+def _refused_plan(core: Core, error: VerificationError, config: RunnableConfig, thread: str) -> Plan[None]:
+    """Record that a load was refused: on the case's trail, or on @system where that trail cannot be extended."""
+    call = call_of(config)
+    draft = call.draft(Kind.RUN_REFUSED) if call else EntryDraft(thread, Kind.RUN_REFUSED)
+    refusal = core.refusal(error, thread, call.run if call else None, draft)
+    if call:
+        call.refused = True
+    if refusal is None:
+        return
+    try:
+        yield from record_plan(core, [refusal])
+    except AppendError:
+        yield from record_plan(core, [core.elsewhere(refusal)])
+
+
+class Audited(BasePostgresSaver):
+    """What both savers are to a plan: LangGraph's loading functions, and the shared core."""
+
+    core: Core
+
+
+def run_of(config: RunnableConfig) -> str | None:
+    """Return the run that a config belongs to, or None without `attach`."""
+    call = call_of(config)
+    return call.run if call else None
+
+
+def _tuple_of(saver: Audited, value: dict[str, Any]) -> CheckpointTuple:
+    """Return the checkpoint as LangGraph's own loaders build it, from rows that were checked."""
+    document = value["checkpoint"]
+    where = {"thread_id": value["thread_id"], "checkpoint_ns": value["checkpoint_ns"]}
+    parent = value["parent_checkpoint_id"]
+    values = {**(document.get("channel_values") or {}), **saver._load_blobs(value["channel_values"])}  # noqa: SLF001
+    return CheckpointTuple(
+        {"configurable": {**where, "checkpoint_id": value["checkpoint_id"]}},
+        cast("Checkpoint", {**document, "channel_values": values}),
+        value["metadata"],
+        {"configurable": {**where, "checkpoint_id": parent}} if parent else None,
+        saver._load_writes(value["pending_writes"]),  # noqa: SLF001 - LangGraph's own reading of the rows
+    )
+
+
+def _rows_steps(statement: Statement) -> Steps[list[tuple[Any, ...]]]:
+    return (yield statement)
+
+
+@contextmanager
+def _explained(kind: type[AppendError | ConfigurationError]) -> Iterator[None]:
+    """Turn the driver's errors into ours, with what to do."""
+    try:
+        yield
+    except psycopg.Error as error:
+        what, remedy = explain(error)
+        raise kind(what, remedy=remedy) from error
