@@ -138,7 +138,7 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         if opening is not None:
             yield from record_plan(self._saver.core, [opening])
             call.recorded = True
-        call.loaded = loaded
+        call.handover = [loaded]
 
     def _completion_plan(self, call: Call) -> Plan[None]:
         if call.recorded and not call.paused:
@@ -198,7 +198,7 @@ class _Handler(GraphCallbackHandler):
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         if self._is_static(event):
-            snapshot = self.graph.get_state(_bare(self.call))
+            snapshot = self.graph.get_state(_paused(self.call))
             self.graph._saver.drive(self._pause_plan(event, snapshot.next))  # noqa: SLF001 - one thing in two classes
         self.call.paused = True
 
@@ -230,7 +230,7 @@ class _AsyncHandler(_Handler):
 
     async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
         if self._is_static(event):
-            snapshot = await self.graph.aget_state(_bare(self.call))
+            snapshot = await self.graph.aget_state(_paused(self.call))
             await self.graph._saver.adrive(self._pause_plan(event, snapshot.next))  # noqa: SLF001
         self.call.paused = True
 
@@ -265,8 +265,10 @@ def _address(config: RunnableConfig | None, call: Call) -> RunnableConfig:
     return {"configurable": where | ({"checkpoint_id": checkpoint_id} if checkpoint_id else {})}
 
 
-def _bare(call: Call) -> RunnableConfig:
-    return {"configurable": {"thread_id": call.trail}}
+def _paused(call: Call) -> RunnableConfig:
+    """Return the address of the state at a pause: the checkpoint this run saved last, which need not be read again."""
+    call.handover = [call.latest] if call.latest else []
+    return {"configurable": {"thread_id": call.trail, CONFIG_KEY: call}}
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from langgraph.checkpoint.base import CheckpointTuple
+
 from .entry import UNATTRIBUTED, Actor, CheckpointRef, EntryDraft, Workflow
 
 CONFIG_KEY = "__countersign_call"
@@ -31,8 +33,13 @@ class Call:
     paused: bool = False
     refused: bool = False
     last: CheckpointRef | None = None
-    loaded: Any = None
-    """A verified checkpoint tuple to hand to LangGraph's first read, so that what was recorded is what runs."""
+    handover: list[CheckpointTuple | None] = field(default_factory=list)
+    """What LangGraph's next read of the root graph takes instead of reading: the checkpoint that was checked for the
+    entry, so that what was recorded is what runs."""
+    latest: CheckpointTuple | None = None
+    """The root graph's last checkpoint of this run, as it was saved."""
+    edited: dict[str, Any] | None = None
+    """The checked rows that a state edit starts from."""
     editing: bool = False
     given: list[Sequence[Any]] = field(default_factory=list)
     """What a caller passed to update_state, one item per superstep still to be saved."""

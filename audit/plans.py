@@ -86,9 +86,7 @@ def put_plan(
     configurable = config["configurable"]
     thread = str(configurable["thread_id"])
     yield Settle(thread, run_of(config))
-    before = None
-    if metadata.get("source") == "update" and configurable.get("checkpoint_id"):
-        before = yield from tuple_plan(saver, config)
+    before = (yield from _before_plan(saver, config)) if metadata.get("source") == "update" else None
     yield from _save_plan(saver.core, prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before))
     # Where LangGraph runs saves in threads, a write submitted earlier may have begun only now.
     yield Settle(thread, run_of(config))
@@ -114,12 +112,31 @@ def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple |
     checkpoint_id = get_checkpoint_id(config)
     ns = configurable.get("checkpoint_ns", "")
     call = call_of(config)
-    if call is not None and call.loaded is not None and not ns:
-        found, call.loaded = call.loaded, None
-        if checkpoint_id in (None, found.config["configurable"]["checkpoint_id"]):
-            return found  # type: ignore[no-any-return]
+    if call is not None and call.handover and not ns:
+        found = call.handover.pop()
+        if checkpoint_id is None or (found and found.config["configurable"]["checkpoint_id"] == checkpoint_id):
+            return found
     loaded = yield from _load_plan(saver.core, config, str(configurable["thread_id"]), ns, checkpoint_id)
-    return _tuple_of(saver, loaded.value) if loaded is not None else None
+    if loaded is None:
+        return None
+    if call is not None and call.editing:
+        call.edited = loaded.value
+    return _tuple_of(saver, loaded.value)
+
+
+def _before_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
+    """Return the checkpoint that a person's edit starts from, built anew: reducers may have changed the one in use."""
+    checkpoint_id = config["configurable"].get("checkpoint_id")
+    if not checkpoint_id:
+        return None
+    call = call_of(config)
+    edited = call.edited if call else None
+    if edited and (edited["checkpoint_ns"], edited["checkpoint_id"]) == (
+        config["configurable"].get("checkpoint_ns", ""),
+        checkpoint_id,
+    ):
+        return _tuple_of(saver, edited)
+    return (yield from tuple_plan(saver, config))
 
 
 def found_plan(saver: Audited, where: str, args: Sequence[Any], limit: int | None) -> Plan[list[tuple[str, str, str]]]:

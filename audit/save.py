@@ -236,6 +236,7 @@ def prepare_put(
             ]
     if call and not write.ns:
         call.last = CheckpointRef(write.id, write.ns, write.parent)
+        call.latest = _as_saved(write, checkpoint, metadata)
     return PutSave(write, call, call.run if call else None, detail, payload, kind)
 
 
@@ -342,6 +343,16 @@ def _changes(
             change["new"] = tag(value, serde, f"channel {channel!r}")
         changes.append(change)
     return changes
+
+
+def _as_saved(write: CheckpointWrite, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> CheckpointTuple:
+    place = {"thread_id": write.thread, "checkpoint_ns": write.ns}
+    parent: RunnableConfig | None = None
+    if write.parent:
+        parent = {"configurable": {**place, "checkpoint_id": write.parent}}
+    return CheckpointTuple(
+        {"configurable": {**place, "checkpoint_id": write.id}}, checkpoint, metadata, parent, pending_writes=[]
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
