@@ -159,28 +159,31 @@ class _Audited(Pregel[Any, Any, Any, Any]):
             raise _durability_error(str(durability or "checkpoint_during"))
         call.last = _ref(loaded)
         detail: dict[str, Json] = {}
+        payload: dict[str, Json] = {}
         for pause in ("interrupt_before", "interrupt_after"):
             # A caller may replace the pauses the graph was compiled with; the trail says so.
             if nodes := options.get(pause):
-                names: list[Json] = [*sorted(nodes)]
-                detail[pause] = nodes if isinstance(nodes, str) else names
+                short, long = ({pause: nodes}, {}) if isinstance(nodes, str) else listed(pause, sorted(nodes))
+                detail |= short
+                payload |= long
         if given is None or isinstance(given, Command):
             if loaded is None:
                 return None
-            detail |= listed("interrupts", sorted(_open_interrupts(loaded)))
-            payload: dict[str, Json] = {}
+            short, long = listed("interrupts", sorted(_open_interrupts(loaded)))
+            detail |= short
+            payload |= long
             if isinstance(given, Command):
-                payload = {
+                answers = {
                     name: tag(value, self._saver.serde, f"Command({name}=...)")
                     for name in ("resume", "update", "goto")
                     if (value := getattr(given, name))
                 }
-                commands: list[Json] = [*sorted(payload)]
-                detail["command"] = commands
+                detail["command"] = [*sorted(answers)]
+                payload |= answers
             return call.draft(Kind.RUN_RESUMED, checkpoint=call.last, detail=detail, payload=payload)
         detail["continues"] = loaded is not None
         value = tag(given, self._saver.serde, "the input")
-        return call.draft(Kind.RUN_STARTED, checkpoint=call.last, detail=detail, payload={"input": value})
+        return call.draft(Kind.RUN_STARTED, checkpoint=call.last, detail=detail, payload=payload | {"input": value})
 
 
 class _Handler(GraphCallbackHandler):
@@ -215,11 +218,13 @@ class _Handler(GraphCallbackHandler):
 
     def _pause_plan(self, event: GraphInterruptEvent, nodes: Sequence[str]) -> Plan[Any]:
         when = event.status.removeprefix("interrupt_")
+        short, long = listed("next", sorted(nodes))
         draft = self.call.draft(
             Kind.INTERRUPT_RAISED,
             actor=SYSTEM,
             checkpoint=CheckpointRef(event.checkpoint_id, "", self.call.last.parent if self.call.last else None),
-            detail={"when": when, **listed("next", sorted(nodes))},
+            detail={"when": when, **short},
+            payload=long or None,
         )
         return record_plan(self.graph._saver.core, [draft])  # noqa: SLF001
 

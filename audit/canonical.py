@@ -94,14 +94,22 @@ def _tag(value: Any, dump: Dump, depth: int) -> Json:  # noqa: PLR0911 - a table
         return {"$float": repr(value) if math.isfinite(value) else str(value)}
     if kind is bytes:
         return {"$bytes": base64.b64encode(value).decode("ascii")}
-    if kind is datetime and value.tzinfo is not None:
-        return {"$time": format_time(value)}
+    if kind is datetime and (time := _utc(value)) is not None:
+        return {"$time": time}
     if depth < MAX_DEPTH // 2:
         if kind in (list, tuple):
             return [_tag(item, dump, depth + 1) for item in value]
         if kind is dict:
             return _tag_mapping(value, dump, depth)
     return _opaque(value, dump)
+
+
+def _utc(moment: datetime) -> str | None:
+    """Return the moment in UTC, or None where there is none: a zone without offset, a year before 1 or after 9999."""
+    try:
+        return format_time(moment) if moment.utcoffset() is not None else None
+    except OverflowError:
+        return None
 
 
 def _tag_mapping(value: Mapping[Any, Any], dump: Dump, depth: int) -> Json:
@@ -143,7 +151,7 @@ def _ordered(value: Any, depth: int) -> Any:
     if kind is int:
         if -MAX_INT <= value <= MAX_INT:
             return value
-        raise MalformedError(f"An integer beyond +-(2^53-1): {value}.")
+        raise MalformedError(f"An integer beyond +-(2^53-1), of {value.bit_length()} bits.")
     if depth >= MAX_DEPTH:
         raise MalformedError(f"Nested deeper than {MAX_DEPTH} levels.")
     if kind is dict:

@@ -13,13 +13,18 @@ from .canonical import Json, parse
 from .entry import GENESIS, KEYS_TRAIL, Body, Entry, leaf_hash, pae, parse_body, payload_digest
 from .errors import MalformedError, VerificationError
 from .keys import IntroducedKey, Ring, Trust, introduced
+from .kinds import Kind
 
 SALT_BYTES = 32
+UNKNOWN = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A place in a chain: the last `seq` (0 before the first entry) and the leaf hash the next entry must name."""
+    """A place in a chain: the last `seq` (0 before the first entry) and the leaf hash the next entry must name.
+
+    With UNKNOWN for a hash the entry before is damaged; only a report that says so goes on there.
+    """
 
     seq: int = 0
     leaf_hash: bytes = GENESIS
@@ -75,6 +80,13 @@ def check_signed(entry: Entry, ring: Ring) -> Body:
     return body
 
 
+def go_on_behind(entry: Entry, error: VerificationError, after: Link) -> Link:
+    """Return where a report goes on behind an entry that failed: one edit is not a finding for each later entry."""
+    if error.check in ("sequence", "chain", "payload", "origin"):
+        return after if entry.seq <= after.seq else Link(entry.seq, leaf_hash(entry.body))
+    return Link(after.seq + 1, UNKNOWN)
+
+
 def read_damaged(entry: Entry) -> Checked | None:
     """Return what a damaged entry still says, if its payload is the one it commits to.
 
@@ -85,6 +97,11 @@ def read_damaged(entry: Entry) -> Checked | None:
         return Checked(entry, body, _check_payload(entry, body), Link(entry.seq, leaf_hash(entry.body)))
     except (MalformedError, VerificationError, TypeError):
         return None
+
+
+def moved(entry: Entry, trail: str) -> VerificationError:
+    """Return the failure for an entry that stands in the trail of another."""
+    return _failed(entry, "column", f"stands in the trail {trail!r}", "trail")
 
 
 def check_keys_trail(entries: Iterable[Entry], trust: Trust) -> tuple[dict[bytes, IntroducedKey], Link]:
@@ -98,6 +115,8 @@ def check_keys_trail(entries: Iterable[Entry], trust: Trust) -> tuple[dict[bytes
         if link is START:
             ring = _root(entry, trust)
         checked = check_entry(entry, after=link, origin=trust.origin, ring=ring)
+        if checked.body.trail != KEYS_TRAIL:
+            raise _failed(entry, "column", "stands where only entries of @keys may stand", "trail")
         if not checked.body.kind.startswith("key."):
             raise _failed(
                 entry, "authority", f"is of kind {checked.body.kind}; @keys holds events of keys only", "kind"
@@ -106,6 +125,10 @@ def check_keys_trail(entries: Iterable[Entry], trust: Trust) -> tuple[dict[bytes
             key = introduced(checked.body)
         except MalformedError as error:
             raise _failed(entry, "key", f"introduces no usable key: {error.message}", "body") from error
+        if checked.body.kind != Kind.KEY_INTRODUCED:
+            raise _failed(entry, "key", f"is a {checked.body.kind}, which this version cannot judge", "kind")
+        if link is START and (key is None or key.public.keyid != entry.keyid):
+            raise _failed(entry, "key", "does not introduce the key that signs it", "body")
         if key is not None:
             ring[key.public.keyid] = key
         link = checked.link
@@ -151,7 +174,7 @@ def _check_place(entry: Entry, body: Body, after: Link) -> None:
     if body.seq != after.seq + 1:
         missing = f"{after.seq + 1}" if body.seq == after.seq + 2 else f"{after.seq + 1} to {body.seq - 1}"
         raise _failed(entry, "sequence", f"follows entry {after.seq}: {missing} is missing", "seq")
-    if body.prev != after.leaf_hash:
+    if after.leaf_hash not in (UNKNOWN, body.prev):
         raise _failed(
             entry, "chain", f"names another predecessor than entry {after.seq} as it stands: one of the two was put in"
         )

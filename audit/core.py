@@ -1,7 +1,8 @@
 """The thinking of the audited savers: steps that a sync or an async shell runs, and what a saver remembers.
 
-Shared by the clones that LangGraph makes of a saver. What is remembered (the ledgers) was checked, and only ever spares
-a second reading: whoever finds the database elsewhere than the memory reads again.
+Shared by the clones that LangGraph makes of a saver. What is remembered (the ledgers) was checked. It spares a second
+reading, and it is evidence: a trail that no longer reaches, or no longer passes through, what was remembered is refused
+for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .errors import AppendError, VerificationError
 from .keys import GRAPH
 from .kinds import Kind
 from .ledger import Ledger
-from .load import Loaded, check_loaded, head_of, load_statement, truncated
+from .load import Loaded, behind, check_loaded, head_of, load_statement, truncated
 from .read import entries_statement, entry_of
 from .recent import Recent
 from .rows import BoundRow
@@ -109,20 +110,16 @@ class Core:
         known = ledger.link
         row = (yield load_statement(thread, ns, checkpoint_id))[0]
         head = head_of(row)
-        try:
-            if head.seq < known.seq or (head.seq == known.seq and head != known):
-                raise truncated(ledger, head)
+        if behind(head, known):
+            raise truncated(ledger, head)
+        if head != ledger.link:
+            if alone:
+                raise MovedError
+            yield from self._advance_steps(ledger)
+        with self._lock:
             if head != ledger.link:
-                if alone:
-                    raise MovedError
-                yield from self._advance_steps(ledger)
-            with self._lock:
-                if head != ledger.link:
-                    raise MovedError
-                return check_loaded(row, ledger, ns, checkpoint_id)
-        except VerificationError:
-            self._ledgers.discard(thread)
-            raise
+                raise MovedError
+            return check_loaded(row, ledger, ns, checkpoint_id)
 
     def committed(self, saved: Saved) -> None:
         """Take over, after the commit, what the entries bind, where this process already follows their trail."""
@@ -170,7 +167,7 @@ class Core:
         heads = yield from self.appender.lock_steps([trail])
         head = heads[trail]
         known = self._ledgers.get(trail)
-        if known is not None and head.seq < known.link.seq:
+        if known is not None and behind(head, known.link):
             raise AppendError(
                 f"Nothing may be appended: {truncated(known, head).message}",
                 remedy="Run: countersign verify",
@@ -186,11 +183,7 @@ class Core:
 
     def _ledger_steps(self, trail: str) -> Steps[Ledger]:
         ledger = self._ledger(trail)
-        try:
-            yield from self._advance_steps(ledger)
-        except VerificationError:
-            self._ledgers.discard(trail)
-            raise
+        yield from self._advance_steps(ledger)
         return ledger
 
     def _advance_steps(self, ledger: Ledger) -> Steps[None]:

@@ -26,6 +26,7 @@ SYSTEM_TRAIL = "@system"
 KEYS_TRAIL = "@keys"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ORIGIN = re.compile(r"[^\s+\x00-\x1f\x7f-\x9f]{1,255}")
 _REQUIRED = frozenset({"spec", "origin", "trail", "seq", "prev", "kind", "occurred_at", "actor", "detail"})
 _OPTIONAL = frozenset({"workflow", "run", "checkpoint", "payload"})
@@ -174,7 +175,7 @@ def check_trail(trail: str, *, own: bool = False) -> str:
         raise MalformedError("A thread id must be a string of 1 to 255 characters.")
     if _CONTROL.search(trail):
         raise MalformedError(f"A thread id must not contain control characters: {trail!r}.")
-    if any("\ud800" <= character <= "\udfff" for character in trail):
+    if _SURROGATE.search(trail):
         raise MalformedError(f"A thread id must be valid Unicode: {trail!r}.")
     if trail.startswith("@") and not own:
         raise MalformedError(f"A thread id must not begin with @, which marks this service's own trails: {trail!r}.")
@@ -183,7 +184,7 @@ def check_trail(trail: str, *, own: bool = False) -> str:
 
 def check_origin(origin: str) -> str:
     """Return `origin` if it can name a log: 1 to 255 characters without space, `+` or control characters."""
-    if not _ORIGIN.fullmatch(origin):
+    if not _ORIGIN.fullmatch(origin) or _SURROGATE.search(origin):
         raise MalformedError(f"An origin must be 1 to 255 characters without space or +: {origin!r}.")
     return origin
 
@@ -195,7 +196,7 @@ def seal(
 
     Raises AppendError when the body would exceed 65,535 bytes or holds what canonical JSON cannot carry.
     """
-    kind = check_kind(draft.kind)
+    kind = _check_draft(draft, origin, seq, prev)
     body: dict[str, Json] = {
         "spec": SPEC,
         "origin": origin,
@@ -242,6 +243,26 @@ def seal(
         salt if data is not None else None,
         data,
     )
+
+
+def _check_draft(draft: EntryDraft, origin: str, seq: int, prev: bytes) -> str:
+    """Return the draft's kind, having refused what no reader would accept: it would be signed for nothing."""
+    actor, workflow, checkpoint = draft.actor, draft.workflow, draft.checkpoint
+    texts: list[Any] = [actor.id, actor.via, draft.trail]
+    texts += [text for text in (actor.role, draft.run, checkpoint and checkpoint.parent) if text is not None]
+    texts += [workflow.name, workflow.version] if workflow else []
+    texts += [checkpoint.id, checkpoint.ns] if checkpoint else []
+    if not all(isinstance(text, str) for text in texts):
+        raise AppendError(
+            f"A {draft.kind} entry cannot be written down: actor, workflow, run and checkpoint are strings: {texts}.",
+            remedy="Pass str(id) where you have a number or another object.",
+            trail=draft.trail,
+        )
+    if seq < 1 or len(prev) != len(GENESIS):
+        raise AppendError(f"There is no place {seq} behind {prev.hex()} in a trail.", trail=draft.trail)
+    check_origin(origin)
+    check_trail(draft.trail, own=True)
+    return check_kind(draft.kind)
 
 
 def parse_body(data: bytes) -> Body:

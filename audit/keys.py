@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -34,6 +34,7 @@ TRUST_SPEC = "countersign/trust/1"
 DEPLOYMENT, GRAPH = "deployment", "graph"
 _P = 2**255 - 19
 _MODE = 0o600
+_MAX_NAME = 200  # of a file; most file systems allow 255, and a suffix has to fit
 # RFC 7748/8032: the eight points whose order divides 8. A signature under one of them proves nothing.
 _SMALL_ORDER = frozenset(
     bytes.fromhex(point)
@@ -122,7 +123,7 @@ class FileKey:
             )
         try:
             key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigurationError(
                 f"The key file {path} is not an unencrypted PKCS#8 PEM file.",
                 remedy="Restore it from the backup of COUNTERSIGN_HOME.",
@@ -183,6 +184,8 @@ class Trust:
             raise MalformedError(f"its spec is {value['spec']!r}.")
         if not isinstance(entry, list) or not isinstance(log, list):
             raise MalformedError("entry and log are not lists.")
+        if not all(isinstance(text, str) for text in [*entry, *log]):
+            raise MalformedError("entry and log hold other things than strings.")
         keys = [PublicKey.from_raw(base64.b64decode(str(text), validate=True)) for text in entry]
         return cls(check_origin(origin), tuple(keys), tuple(str(vkey) for vkey in log))
 
@@ -237,7 +240,10 @@ class KeyFolder:
     @classmethod
     def of(cls, home: Path, origin: str) -> KeyFolder:
         """Return the folder of `origin`. It need not exist."""
-        return cls(home / quote(origin, safe=""))
+        name = quote(origin, safe="")
+        if name.startswith(".") or len(name) > _MAX_NAME:
+            name = f"origin-{hashlib.sha256(origin.encode()).hexdigest()[:32]}"
+        return cls(home / name)
 
     def key(self, name: str) -> FileKey:
         """Return the private key `name` (deployment or graph). Raises ConfigurationError as FileKey.load does."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .chain import START, Checked, Link
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .errors import MalformedError, VerificationError
-from .rows import CHECKPOINTS, WRITES, BoundRow, Column, RowKey, Table, named, parse_rows, row_hash
+from .rows import CHECKPOINTS, TABLES, WRITES, BoundRow, Column, RowKey, Table, named, parse_rows, row_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,17 @@ class Ledger:
     def __init__(self, trail: str) -> None:
         self.trail = trail
         self.link: Link = START
+        self.incomplete = False
+        """Set by a report that lost an entry on the way: what replaced what can then no longer be told."""
         self._rows: dict[RowKey, Binding] = {}
         self._by_checkpoint: dict[tuple[str, str], set[RowKey]] = {}
         self._latest: dict[str, str] = {}
 
     def apply(self, checked: Checked) -> None:
         """Take over what a checked entry binds. Raises VerificationError when it binds what it may not."""
-        self.link = checked.link
         payload = checked.payload
         if not isinstance(payload, dict) or "rows" not in payload:
+            self.link = checked.link
             return
         try:
             rows = parse_rows(payload["rows"])
@@ -47,6 +49,9 @@ class Ledger:
             raise self._failed(checked, "binds rows, but no case has this trail.")
         for row in rows:
             self._bind(checked, row, replaced)
+        if strange := replaced.keys() - {row.key for row in rows}:
+            raise self._failed(checked, f"says that it replaces {named(min(strange))}, which it does not bind.")
+        self.link = checked.link
 
     def extend(self, link: Link, rows: Iterable[BoundRow]) -> None:
         """Take over rows that an entry of this very process bound for the first time: nothing is left to check."""
@@ -113,6 +118,9 @@ class Ledger:
         earlier = self._rows.get(row.key)
         differs = earlier is not None and earlier.sha256 != row.sha256
         says = replaced.get(row.key)
+        if self.incomplete:
+            self._set(row, seq)
+            return
         if differs and earlier is not None and says != earlier.seq:
             raise self._failed(
                 checked,
@@ -155,7 +163,10 @@ def _parse_replaced(member: object) -> dict[RowKey, int]:
         if not isinstance(item, dict) or set(item) != {"table", "key", "was", "seq"}:
             raise MalformedError("has a replaced row with other members than table, key, was and seq.")
         table, key, seq = item["table"], item["key"], item["seq"]
-        if not isinstance(table, str) or not isinstance(key, list) or not isinstance(seq, int):
+        if not isinstance(table, str) or not isinstance(key, list) or type(seq) is not int:
             raise MalformedError("has a replaced row whose table, key or seq is of the wrong type.")
-        result[(table, tuple(str(part) for part in key))] = seq
+        row = (table, tuple(str(part) for part in key))
+        if row in result or table not in TABLES:
+            raise MalformedError("has a row replaced twice, or one of a table that is not LangGraph's.")
+        result[row] = seq
     return result

@@ -143,6 +143,11 @@ def _value(
     }
 
 
+def behind(head: Link, known: Link) -> bool:
+    """Tell whether a trail that ends at `head` lacks what was `known` to be its end."""
+    return head.seq < known.seq or (head.seq == known.seq and head != known)
+
+
 def truncated(ledger: Ledger, head: Link) -> VerificationError:
     """Return the failure for a trail that ends before, or otherwise than, what this process has already checked."""
     return VerificationError(

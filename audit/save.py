@@ -23,7 +23,7 @@ from .append import ENTRIES_SQL, Also
 from .binding import CheckpointWrite, TaskWrites, Written, put_steps, writes_steps
 from .call import Call, call_of
 from .canonical import Json, tagged
-from .entry import SYSTEM, CheckpointRef, EntryDraft
+from .entry import MAX_LIST, SYSTEM, UNATTRIBUTED, Actor, CheckpointRef, EntryDraft
 from .errors import AppendError
 from .jsonb import jsonb_text
 from .kinds import Kind
@@ -32,7 +32,7 @@ from .rows import BLOBS, CHECKPOINTS, WRITES, BoundRow, RowKey, bind
 from .steps import Steps
 
 INTERRUPT = "__interrupt__"
-MAX_LISTED = 100
+_EDIT_PATH = "~__interrupt__"  # the task path of LangGraph's update_state
 _INTERNAL = ("__", "branch:")
 _MISSING = object()
 _PUT_SWIFTLY: LiteralString = (
@@ -80,7 +80,7 @@ class PutSave:
 
     write: CheckpointWrite
     call: Call | None
-    run: str | None
+    actor: Actor
     detail: Mapping[str, Json]
     payload: Mapping[str, Json]
     kind: str
@@ -108,14 +108,13 @@ class PutSave:
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return `checkpoint.saved`, or `state.updated` for a person's edit."""
         write = self.write
-        edited = self.kind == Kind.STATE_UPDATED
         return [
             EntryDraft(
                 write.thread,
                 self.kind,
-                actor=self.call.actor if edited and self.call else SYSTEM,
+                actor=self.actor,
                 workflow=self.call.workflow if self.call else None,
-                run=self.run,
+                run=self.call.run if self.call else None,
                 checkpoint=CheckpointRef(write.id, write.ns, write.parent),
                 detail=self.detail,
                 payload={**written.members(), **self.payload},
@@ -130,7 +129,6 @@ class WritesSave:
     writes: TaskWrites
     serde: SerializerProtocol
     call: Call | None
-    run: str | None
     interrupts: Sequence[Interrupt]
 
     @property
@@ -156,13 +154,13 @@ class WritesSave:
         if not written.rows:
             return []
         writes = self.writes
-        channels = sorted({row[1] for row in writes.rows})
+        channels, beyond = listed("channels", sorted({row[1] for row in writes.rows}))
         asked = self._asked(written)
         return [
             self._draft(
                 Kind.WRITES_SAVED,
-                detail={"task": writes.task, "path": writes.path, **listed("channels", channels)},
-                payload=written.members(),
+                detail={"task": writes.task, "path": writes.path, **channels},
+                payload={**written.members(), **beyond},
             ),
             *(
                 self._draft(
@@ -179,9 +177,9 @@ class WritesSave:
         return EntryDraft(
             self.writes.thread,
             kind,
-            actor=self.call.actor if self.call and self.call.editing else SYSTEM,
+            actor=_editor(self.call) if self.writes.path.startswith(_EDIT_PATH) else SYSTEM,
             workflow=self.call.workflow if self.call else None,
-            run=self.run,
+            run=self.call.run if self.call else None,
             checkpoint=CheckpointRef(self.writes.checkpoint, self.writes.ns),
             **fields,
         )
@@ -225,10 +223,12 @@ def prepare_put(
     detail: dict[str, Json] = {"source": source, "step": metadata.get("step")}
     payload: dict[str, Json] = {}
     kind = Kind.CHECKPOINT_SAVED
-    if source == "update":
+    editing = call is not None and call.editing
+    if source == "update" or (editing and source == "input"):
         kind = Kind.STATE_UPDATED
         changes = _changes(before, checkpoint, new_versions, serde)
-        detail |= listed("channels", [str(change["channel"]) for change in changes])
+        # Beyond 100 the names stand in the payload anyhow, with the changes.
+        detail |= listed("channels", [str(change["channel"]) for change in changes])[0]
         payload["changes"] = list(changes)
         if call and call.given:
             payload["given"] = [
@@ -237,7 +237,8 @@ def prepare_put(
     if call and not write.ns:
         call.last = CheckpointRef(write.id, write.ns, write.parent)
         call.latest = _as_saved(write, checkpoint, metadata)
-    return PutSave(write, call, call.run if call else None, detail, payload, kind)
+    actor = SYSTEM if kind is Kind.CHECKPOINT_SAVED and not editing else _editor(call)
+    return PutSave(write, call, actor, detail, payload, kind)
 
 
 def prepare_writes(
@@ -269,7 +270,6 @@ def prepare_writes(
         ),
         serde,
         call,
-        call.run if call else None,
         [item for channel, value in writes if channel == INTERRUPT for item in interrupts_in(value)],
     )
 
@@ -280,9 +280,14 @@ def interrupts_in(value: Any) -> list[Interrupt]:
     return [item for item in items if isinstance(item, Interrupt)]
 
 
-def listed(name: str, items: Sequence[str]) -> dict[str, Json]:
-    """Return the detail member for a list: the items, or only their count beyond 100 (the payload holds them then)."""
-    return {name: list(items)} if len(items) <= MAX_LISTED else {f"{name}_count": len(items)}
+def listed(name: str, items: Sequence[str]) -> tuple[dict[str, Json], dict[str, Json]]:
+    """Return the members of detail and payload for a list: beyond 100, a count here and the items there."""
+    whole: dict[str, Json] = {name: list(items)}
+    return (whole, {}) if len(items) <= MAX_LIST else ({f"{name}_count": len(items)}, whole)
+
+
+def _editor(call: Call | None) -> Actor:
+    return call.actor if call else UNATTRIBUTED
 
 
 def dump(value: Any, serde: SerializerProtocol, what: str) -> tuple[str, bytes]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .canonical import Json
-from .chain import START, Checked, Link, check_entry, read_damaged
-from .entry import Entry, leaf_hash
+from .chain import START, Checked, Link, check_entry, go_on_behind, moved, read_damaged
+from .entry import Entry
 from .errors import VerificationError
 from .keys import Ring
 from .ledger import Ledger
@@ -134,16 +134,20 @@ class TrailCheck:
         counts.payloads += entry.data is not None
         checked: Checked | None
         try:
+            if entry.trail != self.ledger.trail:
+                raise moved(entry, self.ledger.trail)
             checked = check_entry(entry, after=self._link, origin=self._origin, ring=self._ring)
+            self._link = checked.link
         except VerificationError as error:
             self._report.add(error)
+            self._link = go_on_behind(entry, error, self._link)
             checked = read_damaged(entry)
+            self.ledger.incomplete = self.ledger.incomplete or checked is None
         if checked is not None:
             try:
                 self.ledger.apply(checked)
             except VerificationError as error:
                 self._report.add(error)
-        self._link = Link(entry.seq, leaf_hash(entry.body))
 
     def extend(self, errors: Iterable[VerificationError]) -> None:
         """Record failures found elsewhere about this trail."""

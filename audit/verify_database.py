@@ -126,6 +126,9 @@ def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> dict[byt
     report.counts.trails += bool(entries)
     report.counts.entries += len(entries)
     report.counts.payloads += sum(entry.data is not None for entry in entries)
+    if not trust.entry:
+        report.indeterminate = True
+        return None
     try:
         ring, _ = check_keys_trail(entries, trust)
     except VerificationError as error:
@@ -136,9 +139,8 @@ def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> dict[byt
 
 def _say_trust(trust: Trust, report: Report) -> None:
     keys = ", ".join(key.keyid.hex()[:16] for key in trust.entry)
-    report.trust.append(
-        {"what": "entry keys", "status": "checked", "detail": f"deployment key {keys} of {trust.origin}"}
-    )
+    said = ("checked", f"deployment key {keys} of {trust.origin}") if keys else ("not checked", "no key was given")
+    report.trust.append({"what": "entry keys", "status": said[0], "detail": said[1]})
     report.trust.append(
         {
             "what": "log",

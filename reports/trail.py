@@ -55,7 +55,7 @@ def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> s
     if kind == "interrupt.raised":
         if detail.get("when") == "dynamic":
             return f"asks: {plain(payload.get('value'))}"
-        return f"paused {detail.get('when')} {', '.join(detail.get('next', []))}"
+        return f"paused {detail.get('when')} {', '.join(detail.get('next', payload.get('next', [])))}"
     if kind == "writes.saved":
         path = str(detail.get("path", ""))
         node = "the edit" if path.startswith("~__interrupt__") else path.rpartition(", ")[2]

@@ -12,10 +12,10 @@ down_revision = None
 
 _TABLES = ("entries", "payloads")
 
-# One statement, one round trip: locks, the check that the trail still ends where the caller knows it to end (so that what
-# it signed fits), the entries, LangGraph's rows, and the check that the tables hold what was sent. False means that the
-# trail went on meanwhile and nothing was done. Any error undoes all of it. Each statement inside a volatile function sees
-# what was committed before it began, so the end of the trail is read after the lock was obtained.
+# One statement, one round trip: locks, the check that the trail still ends where the caller knows it to end (so that
+# what it signed fits), the entries, LangGraph's rows, and the check that the tables hold what was sent. False means that
+# the trail went on meanwhile and nothing was done. Any error undoes all of it. Each statement inside a volatile function
+# sees what was committed before it began, so the end of the trail is read after the lock was obtained.
 _APPEND = """
 CREATE FUNCTION countersign.append(
     p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
@@ -71,7 +71,8 @@ BEGIN
             RETURNING *
         )
         SELECT count(*) INTO stored FROM new n JOIN sent s ON n.channel = s.channel AND n.version = s.version
-        WHERE n.thread_id = p_trail AND n.checkpoint_ns = p_ns AND n.type = s.type AND n.blob IS NOT DISTINCT FROM s.blob;
+        WHERE n.thread_id = p_trail AND n.checkpoint_ns = p_ns AND n.type = s.type
+            AND n.blob IS NOT DISTINCT FROM s.blob;
         IF stored <> cardinality(p_channel) THEN
             RAISE EXCEPTION 'checkpoint_blobs holds something else than was sent' USING ERRCODE = 'CS001';
         END IF;
@@ -145,8 +146,7 @@ def upgrade() -> None:
             seq bigint NOT NULL,
             salt bytea NOT NULL CONSTRAINT payloads_salt_check CHECK (octet_length(salt) = 32),
             data bytea NOT NULL,
-            CONSTRAINT payloads_pkey PRIMARY KEY (trail, seq),
-            CONSTRAINT payloads_entries_fkey FOREIGN KEY (trail, seq) REFERENCES audit.entries (trail, seq)
+            CONSTRAINT payloads_pkey PRIMARY KEY (trail, seq)
         )
         """
     )
