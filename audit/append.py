@@ -39,16 +39,6 @@ _OWN_TRAILS = (KEYS_TRAIL, SYSTEM_TRAIL)
 _ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_lock_shared(%s)"
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 _HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
-_INSERT = """
-WITH entry AS (
-    INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
-    SELECT * FROM unnest(
-        %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::bytea[], %s::bytea[], %s::bytea[])
-)
-INSERT INTO audit.payloads (trail, seq, salt, data)
-SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[], %s::bytea[])
-"""
-
 
 ENTRIES_SQL: LiteralString = (
     "%s::bigint, %s::bigint, %s::text, %s::bigint, %b::bytea, %s::text[], %s::timestamptz[], "
@@ -134,30 +124,18 @@ class Appender:
         return heads
 
     def insert_steps(self, heads: Heads, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
-        """Sign `drafts` behind `heads` and insert them, payloads beside them, in one statement."""
-        sealed = [
-            entry
-            for trail in sorted({draft.trail for draft in drafts})
-            for entry in self._chain(heads[trail], [draft for draft in drafts if draft.trail == trail])
-        ]
-        with_payload = [entry for entry in sealed if entry.data is not None]
-        yield Statement(
-            _INSERT,
-            (
-                [entry.trail for entry in sealed],
-                [entry.seq for entry in sealed],
-                [entry.kind for entry in sealed],
-                [entry.occurred_at for entry in sealed],
-                [entry.body for entry in sealed],
-                [entry.keyid for entry in sealed],
-                [entry.signature for entry in sealed],
-                [entry.trail for entry in with_payload],
-                [entry.seq for entry in with_payload],
-                [entry.salt for entry in with_payload],
-                [entry.data for entry in with_payload],
-            ),
-        )
-        return sealed
+        """Sign `drafts` behind `heads`, whose locks are held, and insert them, payloads beside them."""
+        appended: list[Entry] = []
+        for trail in sorted({draft.trail for draft in drafts}):
+            entries = yield from self.swift_steps(heads[trail], [draft for draft in drafts if draft.trail == trail])
+            if entries is None:
+                raise AppendError(
+                    f"Trail {trail!r} went on although its lock is held.",
+                    remedy="Run: countersign verify; something writes around the locks.",
+                    trail=trail,
+                )
+            appended += entries
+        return appended
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """Remember, after the commit, that these entries are good: the next append need not check their signatures."""
@@ -174,7 +152,7 @@ class Appender:
         """Append drafts of one trail, and write the rows they bind (`also`), in one statement that is a transaction.
 
         `known` is where this process last saw the trail end, checked. Returns None, with nothing written, when it does
-        not end there. To be run outside a transaction.
+        not end there. Needs no transaction around it.
         """
         trail = drafts[0].trail
         _check_name(trail)
@@ -198,7 +176,14 @@ class Appender:
                 *more,
             ),
         )
-        return entries if rows[0][0] else None
+        leaf = rows[0][0]
+        if leaf is not None and leaf != entries[-1].leaf_hash:
+            raise AppendError(
+                f"The database did not append what was sent to trail {trail!r}.",
+                remedy="Look for changed functions in the schema countersign: countersign migrate --sql prints them.",
+                trail=trail,
+            )
+        return None if leaf is None else entries
 
     def ring_steps(self) -> Steps[None]:
         """Read `@keys` and build the ring from it. Raises VerificationError unless it starts at a trusted key."""
@@ -235,10 +220,10 @@ class Appender:
         if not rows:
             return START
         entry = Entry(*rows[0])
-        link = Link(entry.seq, entry.leaf_hash)
-        if self._known.get(trail) != link:
-            yield from self._check_head_steps(entry)
-            self._known[trail] = link
+        if entry.body and self._known.get(trail) == (link := Link(entry.seq, entry.leaf_hash)):
+            return link
+        yield from self._check_head_steps(entry)
+        link = self._known[trail] = Link(entry.seq, entry.leaf_hash)
         return link
 
     def _check_head_steps(self, entry: Entry) -> Steps[None]:

@@ -23,9 +23,9 @@ from .ledger import Ledger
 from .load import Loaded, behind, check_loaded, head_of, load_statement, truncated
 from .read import entries_statement, entry_of
 from .recent import Recent
-from .rows import BoundRow
+from .rows import CHECKPOINTS, BoundRow
 from .save import Save
-from .steps import Steps
+from .steps import Statement, Steps
 
 
 class MovedError(Exception):
@@ -121,6 +121,21 @@ class Core:
                 raise MovedError
             return check_loaded(row, ledger, ns, checkpoint_id)
 
+    def places_steps(self, thread: str) -> Steps[None]:
+        """Check that no checkpoint bound in `thread` is gone: what is gone would be missing from a history silently.
+
+        To be run in a REPEATABLE READ transaction. Raises VerificationError.
+        """
+        ledger = self._ledger(thread)
+        yield from self._advance_steps(ledger)
+        rows = yield Statement(
+            "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %s", (thread,)
+        )
+        found = {(CHECKPOINTS.name, row) for row in rows}
+        with self._lock:
+            if gone := ledger.checkpoints() - found:
+                raise ledger.missing(min(gone))
+
     def committed(self, saved: Saved) -> None:
         """Take over, after the commit, what the entries bind, where this process already follows their trail."""
         self.appender.committed(saved.entries)
@@ -167,12 +182,17 @@ class Core:
         heads = yield from self.appender.lock_steps([trail])
         head = heads[trail]
         known = self._ledgers.get(trail)
-        if known is not None and behind(head, known.link):
+        if known is None or head == known.link:
+            return heads
+        try:
+            if behind(head, known.link):
+                raise truncated(known, head)
+            # Somebody else went on: from where this process knows the trail to be, or from another place?
+            yield from self._advance_steps(known)
+        except VerificationError as error:
             raise AppendError(
-                f"Nothing may be appended: {truncated(known, head).message}",
-                remedy="Run: countersign verify",
-                trail=trail,
-            )
+                f"Nothing may be appended. {error.message}", remedy="Run: countersign verify", trail=trail
+            ) from error
         return heads
 
     def _ledger(self, trail: str) -> Ledger:

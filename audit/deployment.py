@@ -14,7 +14,7 @@ from .entry import KEYS_TRAIL, parse_body
 from .errors import ConfigurationError, MalformedError
 from .keys import DEPLOYMENT, GRAPH, KeyFolder
 from .kinds import GRAPH_KINDS
-from .schema import check_langgraph_steps, check_revision_steps
+from .schema import check_functions_steps, check_langgraph_steps, check_revision_steps
 from .steps import Statement, Steps
 
 _FIRST_KEY = "SELECT body FROM audit.entries WHERE trail = %s AND seq = 1"
@@ -42,6 +42,7 @@ def open_steps(home: Path, names: Sequence[str]) -> Steps[Appender]:
     """
     yield from check_revision_steps()
     yield from check_langgraph_steps()
+    yield from check_functions_steps()
     origin = yield from claimed_origin_steps()
     if origin is None:
         raise ConfigurationError(

@@ -94,7 +94,7 @@ class Ledger:
         for table, row in rows:
             key = table.key_of(row)
             if key in seen:
-                yield self._row_failed("duplicate", key, "it stands in the table twice")
+                yield self.doubled(key)
                 continue
             seen.add(key)
             try:
@@ -109,6 +109,14 @@ class Ledger:
         """Return the failure for a bound row that is not in its table."""
         seq = (binding or self._rows[key]).seq
         return self._row_failed("missing", key, f"entry {seq} bound it, and it is gone from the table", seq)
+
+    def doubled(self, key: RowKey) -> VerificationError:
+        """Return the failure for a row that stands in its table twice."""
+        return self._row_failed("duplicate", key, "it stands in the table twice")
+
+    def checkpoints(self) -> set[RowKey]:
+        """Return the keys of all checkpoints bound."""
+        return {key for key in self._rows if key[0] == CHECKPOINTS.name}
 
     def _bind(self, checked: Checked, row: BoundRow, replaced: Mapping[RowKey, int]) -> None:
         seq = checked.body.seq

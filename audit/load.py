@@ -22,7 +22,8 @@ SELECT h.seq, h.body,
     c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.type, c.checkpoint::text, c.metadata::text,
     (SELECT array_agg(ARRAY[convert_to(b.channel, 'UTF8'), convert_to(b.version, 'UTF8'), convert_to(b.type, 'UTF8'),
                             b.blob])
-     FROM jsonb_each_text(c.checkpoint -> 'channel_versions') v
+     FROM jsonb_each_text(CASE WHEN jsonb_typeof(c.checkpoint -> 'channel_versions') = 'object'
+                               THEN c.checkpoint -> 'channel_versions' END) v
      JOIN checkpoint_blobs b ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
       AND b.channel = v.key AND b.version = v.value),
     (SELECT array_agg(ARRAY[convert_to(w.task_id, 'UTF8'), convert_to(w.idx::text, 'UTF8'),
@@ -57,7 +58,7 @@ def load_statement(thread: str, ns: str, checkpoint_id: str | None) -> Statement
 
 def head_of(row: tuple[Any, ...]) -> Link:
     """Return the end of the trail that a row of `load_statement` saw."""
-    return Link() if row[0] is None else Link(row[0], leaf_hash(row[1]))
+    return Link() if row[0] is None else Link(row[0], leaf_hash(row[1] or b""))
 
 
 def check_loaded(row: tuple[Any, ...], ledger: Ledger, ns: str, checkpoint_id: str | None) -> Loaded | None:
@@ -71,14 +72,15 @@ def check_loaded(row: tuple[Any, ...], ledger: Ledger, ns: str, checkpoint_id: s
     if checkpoint[2] is None:
         return None
     thread = checkpoint[0]
+    ledger.check_row(CHECKPOINTS, checkpoint)
     document = json.loads(checkpoint[5])
     blobs = [_blob_row(thread, ns, item) for item in row[9] or ()]
     writes = [_write_row(thread, ns, checkpoint[2], item) for item in row[10] or ()]
-    ledger.check_row(CHECKPOINTS, checkpoint)
     for blob in blobs:
         ledger.check_row(BLOBS, blob)
     for write in writes:
         ledger.check_row(WRITES, write)
+    _check_once(ledger, [*map(BLOBS.key_of, blobs), *map(WRITES.key_of, writes)])
     _check_blobs_complete(ledger, thread, ns, document, {BLOBS.key_of(blob) for blob in blobs})
     gone = ledger.writes_of(ns, checkpoint[2]) - {WRITES.key_of(write) for write in writes}
     if gone:
@@ -103,6 +105,12 @@ def _check_blobs_complete(ledger: Ledger, thread: str, ns: str, document: dict[s
         key: RowKey = (BLOBS.name, (thread, ns, channel, str(version)))
         if key not in found and ledger.binding(key) is not None:
             raise ledger.missing(key)
+
+
+def _check_once(ledger: Ledger, keys: list[RowKey]) -> None:
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ledger.doubled(key)
 
 
 def _blob_row(thread: str, ns: str, item: list[bytes | None]) -> tuple[Column, ...]:

@@ -6,7 +6,7 @@ runs its steps. So each rule about what happens when stands once, here.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -139,15 +139,43 @@ def _before_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple
     return (yield from tuple_plan(saver, config))
 
 
-def found_plan(saver: Audited, where: str, args: Sequence[Any], limit: int | None) -> Plan[list[tuple[str, str, str]]]:
-    """Return which checkpoints LangGraph's filter `where` finds, newest first: (thread, namespace, id)."""
+def found_plan(
+    saver: Audited, config: RunnableConfig | None, before: RunnableConfig | None
+) -> Plan[list[RunnableConfig]]:
+    """Return the addresses of the checkpoints of `config` (all threads without) older than `before`, newest first.
+
+    A thread's own must be complete: raises VerificationError, recorded, when one that was bound is gone.
+    """
     yield from open_plan(saver.core)
+    where, args = saver._search_where(config, None, before)  # noqa: SLF001 - LangGraph's own clause
     sql = f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints {where} ORDER BY checkpoint_id DESC"
-    if limit is not None:
-        sql += " LIMIT %s"
-        args = [*args, int(limit)]
     with _explained(AppendError):
-        return (yield Unit(_rows_steps(Statement(sql, args)), Mode.ALONE))  # type: ignore[no-any-return]
+        found = yield Unit(_rows_steps(Statement(sql, args)), Mode.ALONE)
+    if config is not None:
+        thread = config["configurable"]["thread_id"]
+        try:
+            with _explained(AppendError):
+                yield Unit(saver.core.places_steps(thread), Mode.SNAPSHOT)
+        except VerificationError as error:
+            yield from _refused_plan(saver.core, error, config, thread)
+            raise
+    return [
+        {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
+        for thread, ns, checkpoint_id in found
+    ]
+
+
+def matches(metadata: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Tell whether checked metadata contains `wanted`, as jsonb's `@>` would say of it."""
+    return _contains(metadata, wanted or {})
+
+
+def _contains(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(value, Mapping) and all(k in value and _contains(value[k], w) for k, w in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(value, list) and all(any(_contains(v, w) for v in value) for w in wanted)
+    return type(value) is type(wanted) and bool(value == wanted)
 
 
 def record_plan(core: Core, drafts: Sequence[EntryDraft]) -> Plan[list[Entry]]:

@@ -29,8 +29,8 @@ WHERE e.trail = %s AND e.seq > %s ORDER BY e.seq
 """
 
 
-def entries_statement(trail: str, after: int = 0) -> Statement:
-    """Return the statement for all entries of `trail` behind `seq` number `after`, in order."""
+def entries_statement(trail: str, after: int = -(2**63)) -> Statement:
+    """Return the statement for all entries of `trail`, or for those behind `seq` number `after`, in order."""
     return Statement(_ENTRIES, (trail, after))
 
 

@@ -21,11 +21,16 @@ _length = struct.Struct(">BI").pack
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One of LangGraph's tables: all its columns in the order they are digested, and its primary key."""
+    """One of LangGraph's tables: all its columns and their types, in the order they are digested, and its key."""
 
     name: str
-    columns: tuple[str, ...]
+    types: Mapping[str, str]
     key: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns in the order they are digested."""
+        return tuple(self.types)
 
     def key_of(self, row: Sequence[Column]) -> RowKey:
         """Return the identity of a row given in the order of `columns`."""
@@ -33,19 +38,26 @@ class Table:
         return self.name, tuple(str(by_name[column]) for column in self.key)
 
 
+def _typed(texts: str, **others: str) -> dict[str, str]:
+    return dict.fromkeys(texts.split(), "text") | others
+
+
 CHECKPOINTS = Table(
     "checkpoints",
-    ("thread_id", "checkpoint_ns", "checkpoint_id", "parent_checkpoint_id", "type", "checkpoint", "metadata"),
+    _typed("thread_id checkpoint_ns checkpoint_id parent_checkpoint_id type", checkpoint="jsonb", metadata="jsonb"),
     ("thread_id", "checkpoint_ns", "checkpoint_id"),
 )
 BLOBS = Table(
     "checkpoint_blobs",
-    ("thread_id", "checkpoint_ns", "channel", "version", "type", "blob"),
+    _typed("thread_id checkpoint_ns channel version type", blob="bytea"),
     ("thread_id", "checkpoint_ns", "channel", "version"),
 )
 WRITES = Table(
     "checkpoint_writes",
-    ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx", "channel", "type", "blob", "task_path"),
+    {
+        **_typed("thread_id checkpoint_ns checkpoint_id task_id", idx="integer"),
+        **_typed("channel type", blob="bytea", task_path="text"),
+    },
     ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx"),
 )
 TABLES: Mapping[str, Table] = {table.name: table for table in (CHECKPOINTS, BLOBS, WRITES)}

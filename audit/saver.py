@@ -34,7 +34,20 @@ from .core import Core
 from .errors import AppendError, ConfigurationError
 from .home import home_folder
 from .pending import AsyncPending, Pending
-from .plans import Audited, Mode, Plan, Settle, Unit, found_plan, open_plan, put_plan, run_of, tuple_plan, writes_plan
+from .plans import (
+    Audited,
+    Mode,
+    Plan,
+    Settle,
+    Unit,
+    found_plan,
+    matches,
+    open_plan,
+    put_plan,
+    run_of,
+    tuple_plan,
+    writes_plan,
+)
 from .serde import strict_serializer
 from .steps import arun, run
 from .trouble import explain
@@ -126,9 +139,14 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, newest first, each checked like `aget_tuple`'s."""
-        where, args = self._search_where(config, filter, before)
-        for place in await self.adrive(found_plan(self, where, args, limit)):
-            if (found := await self.adrive(tuple_plan(self, _config_of(place)))) is not None:
+        left = limit
+        for place in await self.adrive(found_plan(self, config, before)):
+            if left is not None and left <= 0:
+                return
+            found = await self.adrive(tuple_plan(self, place))
+            # A filter in SQL would read metadata before it was checked.
+            if found is not None and matches(found.metadata, filter):
+                left = None if left is None else left - 1
                 yield found
 
     # LangGraph's fast path reads rows past the checks; its general one goes through get_tuple.
@@ -286,9 +304,14 @@ class AuditedPostgresSaver(PostgresSaver, Audited):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         """Yield checkpoints, newest first, each checked like `get_tuple`'s."""
-        where, args = self._search_where(config, filter, before)
-        for place in self.drive(found_plan(self, where, args, limit)):
-            if (found := self.drive(tuple_plan(self, _config_of(place)))) is not None:
+        left = limit
+        for place in self.drive(found_plan(self, config, before)):
+            if left is not None and left <= 0:
+                return
+            found = self.drive(tuple_plan(self, place))
+            # A filter in SQL would read metadata before it was checked.
+            if found is not None and matches(found.metadata, filter):
+                left = None if left is None else left - 1
                 yield found
 
     # LangGraph's fast path reads rows past the checks; its general one goes through get_tuple.
@@ -368,11 +391,6 @@ def _idle(conn: C) -> C:
             remedy="Give the saver a connection or a pool of its own, in autocommit mode.",
         )
     return conn
-
-
-def _config_of(place: tuple[str, str, str]) -> RunnableConfig:
-    thread, ns, checkpoint_id = place
-    return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
 
 
 def _no_pipeline(pipe: Any) -> None:

@@ -1,6 +1,9 @@
-"""What the database must look like before an entry may be written to it."""
+"""What the database must look like before an entry may be written to it, or believed."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .errors import ConfigurationError
 from .rows import TABLES
@@ -9,14 +12,54 @@ from .steps import Statement, Steps
 REVISION = "0001"
 """The migration this version of the package was written for."""
 
+EVIDENCE: Mapping[str, Mapping[str, str]] = {
+    "entries": {
+        "trail": "text",
+        "seq": "bigint",
+        "kind": "text",
+        "occurred_at": "timestamp with time zone",
+        "body": "bytea",
+        "keyid": "bytea",
+        "signature": "bytea",
+    },
+    "payloads": {"trail": "text", "seq": "bigint", "salt": "bytea", "data": "bytea"},
+}
+
+FUNCTIONS: Mapping[str, str] = {
+    "append": "e0d1ea130a5427384e576463ece3aa6b6cb62cb69dc85b3fd328c746d9124043",
+    "put": "5fb486f714a6587885e0523d5c5af082f3efdbcf21c6bea521d508f4c674d379",
+    "put_writes": "252d5bdd088ec339eb56dbfa1dc15a282df1e0358b4b26ad657677249a4a123a",
+}
+"""SHA-256 of the source of each function that appends."""
+
+_FUNCTIONS = """
+SELECT p.proname, encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'countersign'
+"""
 _VERSION = """
 SELECT to_regclass('countersign.alembic_version') IS NOT NULL, to_regclass('audit.entries') IS NOT NULL
 """
-_COLUMNS = """
-SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.oid = ANY(ARRAY[to_regclass('checkpoints'), to_regclass('checkpoint_blobs'), to_regclass('checkpoint_writes')])
-AND a.attnum > 0 AND NOT a.attisdropped
+_RELATIONS = """
+SELECT c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind NOT IN ('i', 'I', 't') AND
 """
+_OF_EVIDENCE = _RELATIONS + " n.nspname = 'audit'"
+_OF_LANGGRAPH = (
+    _RELATIONS
+    + """ c.oid = ANY(ARRAY[
+    to_regclass('checkpoints'), to_regclass('checkpoint_blobs'), to_regclass('checkpoint_writes')]::oid[])"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaProblem:
+    """A table that is not as it must be. `fatal` ones cannot even be read."""
+
+    table: str
+    message: str
+    fatal: bool
 
 
 def revision_steps() -> Steps[str | None]:
@@ -48,21 +91,78 @@ def check_revision_steps() -> Steps[None]:
         )
 
 
+def check_functions_steps() -> Steps[None]:
+    """Raise ConfigurationError unless the database's own functions for appending are the ones that were migrated.
+
+    They run on the server, so whoever may change them can make them say that they appended what they did not.
+    """
+    rows = yield Statement(_FUNCTIONS)
+    for name, digest in FUNCTIONS.items():
+        # One of that name and no more: an overloaded one could be the one that is called.
+        if [source for function, source in rows if function == name] != [digest]:
+            raise ConfigurationError(
+                f"The database's function countersign.{name} is not the one that was migrated.",
+                remedy="Find out who changed it; `countersign migrate --sql` prints the original.",
+            )
+
+
 def check_langgraph_steps() -> Steps[None]:
     """Raise ConfigurationError unless LangGraph's tables have exactly the columns that row digests cover."""
-    rows = yield Statement(_COLUMNS)
-    found: dict[str, set[str]] = {}
-    for table, column in rows:
-        found.setdefault(table, set()).add(column)
-    for table in TABLES.values():
-        columns = found.get(table.name)
-        if columns is None:
-            raise ConfigurationError(
-                f"LangGraph's table {table.name} is not in this database.", remedy="Run: countersign migrate"
+    for problem in (yield from langgraph_problems_steps()):
+        raise ConfigurationError(
+            problem.message,
+            remedy="Run: countersign migrate. If it says the same, install a version of countersign made for this "
+            "release of langgraph-checkpoint-postgres.",
+        )
+
+
+def evidence_problems_steps() -> Steps[list[SchemaProblem]]:
+    """Return what in the schema `audit` signed bytes do not account for."""
+    found = yield from _relations_steps(Statement(_OF_EVIDENCE))
+    problems = [
+        problem for table, types in EVIDENCE.items() for problem in _compare(f"audit.{table}", table, types, found)
+    ]
+    return problems + [
+        SchemaProblem(table, f"The schema audit holds {table}, which is no table of evidence.", fatal=False)
+        for table in sorted(found.keys() - EVIDENCE.keys())
+    ]
+
+
+def langgraph_problems_steps() -> Steps[list[SchemaProblem]]:
+    """Return what about LangGraph's tables row digests do not cover."""
+    found = yield from _relations_steps(Statement(_OF_LANGGRAPH))
+    return [
+        problem
+        for table in TABLES.values()
+        for problem in _compare(f"LangGraph's {table.name}", table.name, table.types, found)
+    ]
+
+
+def _relations_steps(statement: Statement) -> Steps[dict[str, tuple[str, dict[str, str]]]]:
+    rows = yield statement
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for table, kind, column, column_type in rows:
+        _, columns = found.setdefault(table, (kind, {}))
+        if column is not None:
+            columns[column] = column_type
+    return found
+
+
+def _compare(
+    title: str, table: str, types: Mapping[str, str], found: Mapping[str, tuple[str, dict[str, str]]]
+) -> list[SchemaProblem]:
+    if table not in found:
+        return [SchemaProblem(table, f"The table {title} is not in this database.", fatal=True)]
+    kind, columns = found[table]
+    if kind != "r":
+        return [
+            SchemaProblem(
+                table, f"In place of the table {title} stands something that is no ordinary table.", fatal=True
             )
-        if columns != set(table.columns):
-            odd = ", ".join(sorted(columns ^ set(table.columns)))
-            raise ConfigurationError(
-                f"LangGraph's table {table.name} has other columns than this version of Countersign can bind: {odd}.",
-                remedy="Install a version of countersign made for this release of langgraph-checkpoint-postgres.",
-            )
+        ]
+    if columns == types:
+        return []
+    odd = sorted(column for column in columns.keys() | types.keys() if columns.get(column) != types.get(column))
+    readable = all(columns.get(column) == column_type for column, column_type in types.items())
+    message = f"The table {title} has other columns than this version of Countersign can account for: {', '.join(odd)}."
+    return [SchemaProblem(table, message, fatal=not readable)]

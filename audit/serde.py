@@ -17,7 +17,7 @@ def strict_serializer(serde: SerializerProtocol | None) -> SerializerProtocol:
     if serde is None:
         return JsonPlusSerializer(allowed_msgpack_modules=None)
     inner = serde.serde if isinstance(serde, EncryptedSerializer) else serde
-    if not isinstance(inner, JsonPlusSerializer):
+    if type(inner) is not JsonPlusSerializer or inner._custom_unpack_ext_hook:  # noqa: SLF001 - no public way
         raise ConfigurationError(
             f"The serializer {type(serde).__module__}.{type(serde).__qualname__} cannot be shown to be strict.",
             remedy="Use JsonPlusSerializer(allowed_msgpack_modules=[...]), plain or inside an EncryptedSerializer.",

@@ -19,6 +19,8 @@ _BY_STATE: dict[str, tuple[str, str]] = {
     "40P01": ("The database ended a deadlock", "Try again; nothing was written."),
     "22P05": ("A text holds a character the database cannot store", "Remove it: PostgreSQL stores no NUL in text."),
     "22021": ("A text holds a character the database cannot store", "Remove it: PostgreSQL stores no NUL in text."),
+    "CS001": ("A trigger or rule changes rows on their way in", "Look for triggers on LangGraph's tables."),
+    "CS002": ("A trigger or rule changes evidence on its way in", "Look for triggers on the tables of schema audit."),
     "23505": ("An entry of this place exists already", "Run: countersign verify; something writes around the locks."),
 }
 

@@ -6,7 +6,7 @@ walked against the entries in both directions. Honest work that goes on meanwhil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, LiteralString
 
 from psycopg import Connection
@@ -14,33 +14,25 @@ from psycopg.rows import tuple_row
 
 from .chain import START, Checked, check_entry, check_keys_trail
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
-from .errors import ConfigurationError, NotFoundError, VerificationError
+from .errors import NotFoundError, VerificationError
 from .keys import IntroducedKey, Trust
 from .read import ENTRY_COLUMNS, entries_statement, entry_of, rows_statement
 from .rows import TABLES, Column, RowKey, Table, named
-from .schema import check_langgraph_steps
+from .schema import evidence_problems_steps, langgraph_problems_steps
 from .steps import Statement, run
 from .verify import Report, TrailCheck
 
 _BATCH = 200
 _FETCH = 500
-_EVIDENCE: dict[str, frozenset[str]] = {
-    "entries": frozenset({"trail", "seq", "kind", "occurred_at", "body", "keyid", "signature"}),
-    "payloads": frozenset({"trail", "seq", "salt", "data"}),
-}
-
 _ENTRIES: LiteralString = f"""
 SELECT {ENTRY_COLUMNS} FROM audit.entries e
-WHERE (%(trail)s::text IS NULL OR e.trail = %(trail)s) AND e.trail <> '@keys' ORDER BY e.trail COLLATE "C", e.seq
+WHERE %(trail)s::text IS NULL OR e.trail = %(trail)s
+ORDER BY e.trail COLLATE "C", e.seq
 """
 _PAYLOADS: LiteralString = """
 SELECT trail, seq, salt, data FROM audit.payloads
-WHERE (%(trail)s::text IS NULL OR trail = %(trail)s) AND trail <> '@keys' ORDER BY trail COLLATE "C", seq
-"""
-_SCHEMA: LiteralString = """
-SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE n.nspname = 'audit' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+WHERE %(trail)s::text IS NULL OR trail = %(trail)s
+ORDER BY trail COLLATE "C", seq
 """
 
 
@@ -91,34 +83,11 @@ def _fetch(conn: Connection[Any], statement: Statement) -> list[tuple[Any, ...]]
 
 
 def _check_schema(conn: Connection[Any], report: Report) -> bool:
-    """Report columns and tables that signed bytes do not account for; False when there is nothing to go on with."""
-    found: dict[str, set[str]] = {}
-    for table, column in _query(conn, _SCHEMA):
-        found.setdefault(table, set()).add(column)
-    if missing := _EVIDENCE.keys() - found.keys():
-        report.add(_schema_error(f"The table audit.{min(missing)} is not there.", min(missing)))
-        return False
-    for table in sorted(found):
-        expected = _EVIDENCE.get(table)
-        if expected is None:
-            report.add(_schema_error(f"The schema audit holds {table}, which is no evidence table.", table))
-        elif found[table] != expected:
-            odd = ", ".join(sorted(found[table] ^ expected))
-            report.add(
-                _schema_error(f"The table audit.{table} has other columns than the format allows: {odd}.", table)
-            )
-            if expected - found[table]:
-                return False
-    try:
-        run(conn, check_langgraph_steps())
-    except ConfigurationError as error:
-        report.add(_schema_error(error.message, None))
-        return False
-    return True
-
-
-def _schema_error(message: str, table: str | None) -> VerificationError:
-    return VerificationError(message, check="schema", table=table)
+    """Report tables and columns that signed bytes do not account for; False when they cannot even be read."""
+    problems = [*run(conn, evidence_problems_steps()), *run(conn, langgraph_problems_steps())]
+    for problem in problems:
+        report.add(VerificationError(problem.message, check="schema", table=problem.table))
+    return not any(problem.fatal for problem in problems)
 
 
 def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> dict[bytes, IntroducedKey] | None:
@@ -156,6 +125,8 @@ def _check_trails(
     batch: list[TrailCheck] = []
     current: TrailCheck | None = None
     for entry in _entries(conn, trail, report):
+        if entry.trail == KEYS_TRAIL:
+            continue  # checked already, before anything else could be
         if current is None or current.ledger.trail != entry.trail:
             if len(batch) >= _BATCH:
                 _check_rows(conn, batch, report)
@@ -174,11 +145,11 @@ def _entries(conn: Connection[Any], trail: str | None, report: Report) -> Iterat
     payloads = _stream(conn, "payloads", _PAYLOADS, {"trail": trail})
     payload = next(payloads, None)
     for row in _stream(conn, "entries", _ENTRIES, {"trail": trail}):
-        place = (row[0].encode(), row[1])
-        while payload is not None and (payload[0].encode(), payload[1]) < place:
+        place = _place(row)
+        while payload is not None and _place(payload) < place:
             report.add(_orphan(payload))
             payload = next(payloads, None)
-        if payload is not None and (payload[0].encode(), payload[1]) == place:
+        if payload is not None and _place(payload) == place:
             yield entry_of((*row, payload[2], payload[3]))
             payload = next(payloads, None)
         else:
@@ -186,6 +157,12 @@ def _entries(conn: Connection[Any], trail: str | None, report: Report) -> Iterat
     while payload is not None:
         report.add(_orphan(payload))
         payload = next(payloads, None)
+
+
+def _place(row: tuple[Any, ...]) -> tuple[bool, bytes, bool, int]:
+    """Return a row's place in the order the database sorts by: bytes, and NULL last."""
+    trail, seq = row[:2]
+    return trail is None, (trail or "").encode(), seq is None, seq or 0
 
 
 def _orphan(payload: tuple[Any, ...]) -> VerificationError:
@@ -231,7 +208,7 @@ def _check_strangers(conn: Connection[Any], report: Report) -> None:
 
 
 _NO_TRAIL: LiteralString = """
- t WHERE NOT EXISTS (SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C")
+ t WHERE thread_id = '@keys' OR NOT EXISTS (SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C")
 """
 
 
@@ -241,7 +218,3 @@ def _stream(conn: Connection[Any], name: str, sql: LiteralString, params: dict[s
         cursor.itersize = _FETCH
         cursor.execute(sql, params, binary=True)
         yield from cursor
-
-
-def _query(conn: Connection[Any], sql: LiteralString) -> Iterable[tuple[Any, ...]]:
-    return conn.cursor(row_factory=tuple_row).execute(sql).fetchall()

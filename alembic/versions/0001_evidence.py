@@ -12,18 +12,20 @@ down_revision = None
 
 _TABLES = ("entries", "payloads")
 
-# One statement, one round trip: locks, the check that the trail still ends where the caller knows it to end (so that
-# what it signed fits), the entries, LangGraph's rows, and the check that the tables hold what was sent. False means that
-# the trail went on meanwhile and nothing was done. Any error undoes all of it. Each statement inside a volatile function
-# sees what was committed before it began, so the end of the trail is read after the lock was obtained.
+# The one INSERT. In one statement, one round trip: locks, the check that the trail still ends where the caller knows it
+# to end (so that what it signed fits), the entries, LangGraph's rows, and the check that the tables hold what was sent.
+# A trigger that edits rows on their way in fails the statement. Returns the last entry's leaf hash; NULL means that
+# the trail went on meanwhile and nothing was done. Each statement inside a volatile function sees what was committed
+# before it began, so the end of the trail is read after the lock was obtained.
 _APPEND = """
 CREATE FUNCTION countersign.append(
     p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
     p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[]
-) RETURNS boolean LANGUAGE plpgsql AS $$
+) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
     at_seq bigint;
     at_hash bytea;
+    same boolean;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'an entry cannot be appended under isolation %', current_setting('transaction_isolation');
@@ -32,17 +34,26 @@ BEGIN
     PERFORM pg_advisory_xact_lock(p_lock);
     SELECT seq, sha256('\\x00'::bytea || body) INTO at_seq, at_hash
     FROM audit.entries WHERE trail = p_trail ORDER BY seq DESC LIMIT 1;
-    IF coalesce(at_seq, 0) <> p_seq OR (p_seq > 0 AND at_hash <> p_prev) THEN
-        RETURN false;
+    IF coalesce(at_seq, 0) <> p_seq OR (p_seq > 0 AND at_hash IS DISTINCT FROM p_prev) THEN
+        RETURN NULL;
     END IF;
     FOR i IN 1 .. cardinality(p_kind) LOOP
         INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
-        VALUES (p_trail, p_seq + i, p_kind[i], p_at[i], p_body[i], p_keyid[i], p_signature[i]);
+        VALUES (p_trail, p_seq + i, p_kind[i], p_at[i], p_body[i], p_keyid[i], p_signature[i])
+        RETURNING trail = p_trail AND seq = p_seq + i AND kind = p_kind[i] AND occurred_at = p_at[i]
+            AND body = p_body[i] AND keyid = p_keyid[i] AND signature = p_signature[i] INTO same;
+        IF same IS NOT TRUE THEN
+            RAISE EXCEPTION 'audit.entries holds something else than was sent' USING ERRCODE = 'CS002';
+        END IF;
         IF p_salt[i] IS NOT NULL THEN
-            INSERT INTO audit.payloads (trail, seq, salt, data) VALUES (p_trail, p_seq + i, p_salt[i], p_data[i]);
+            INSERT INTO audit.payloads (trail, seq, salt, data) VALUES (p_trail, p_seq + i, p_salt[i], p_data[i])
+            RETURNING trail = p_trail AND seq = p_seq + i AND salt = p_salt[i] AND data = p_data[i] INTO same;
+            IF same IS NOT TRUE THEN
+                RAISE EXCEPTION 'audit.payloads holds something else than was sent' USING ERRCODE = 'CS002';
+            END IF;
         END IF;
     END LOOP;
-    RETURN true;
+    RETURN sha256('\\x00'::bytea || p_body[cardinality(p_body)]);
 END
 $$
 """
@@ -53,14 +64,16 @@ CREATE FUNCTION countersign.put(
     p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[],
     p_ns text, p_id text, p_parent text, p_checkpoint text, p_metadata text,
     p_channel text[], p_version text[], p_type text[], p_blob bytea[]
-) RETURNS boolean LANGUAGE plpgsql AS $$
+) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
+    leaf bytea;
     same boolean;
     stored bigint;
 BEGIN
-    IF NOT countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid, p_signature,
-                              p_salt, p_data) THEN
-        RETURN false;
+    leaf := countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid,
+                               p_signature, p_salt, p_data);
+    IF leaf IS NULL THEN
+        RETURN NULL;
     END IF;
     IF cardinality(p_channel) > 0 THEN
         WITH sent AS (
@@ -85,7 +98,7 @@ BEGIN
     IF same IS NOT TRUE THEN
         RAISE EXCEPTION 'checkpoints holds something else than was sent' USING ERRCODE = 'CS001';
     END IF;
-    RETURN true;
+    RETURN leaf;
 END
 $$
 """
@@ -95,13 +108,15 @@ CREATE FUNCTION countersign.put_writes(
     p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
     p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[],
     p_ns text, p_id text, p_task text, p_path text, p_idx int[], p_channel text[], p_type text[], p_blob bytea[]
-) RETURNS boolean LANGUAGE plpgsql AS $$
+) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
+    leaf bytea;
     stored bigint;
 BEGIN
-    IF NOT countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid, p_signature,
-                              p_salt, p_data) THEN
-        RETURN false;
+    leaf := countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid,
+                               p_signature, p_salt, p_data);
+    IF leaf IS NULL THEN
+        RETURN NULL;
     END IF;
     WITH sent AS (
         SELECT * FROM unnest(p_idx, p_channel, p_type, p_blob) AS t (idx, channel, type, blob)
@@ -117,7 +132,7 @@ BEGIN
     IF stored <> cardinality(p_idx) THEN
         RAISE EXCEPTION 'checkpoint_writes holds something else than was sent' USING ERRCODE = 'CS001';
     END IF;
-    RETURN true;
+    RETURN leaf;
 END
 $$
 """
