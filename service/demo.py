@@ -116,7 +116,8 @@ def _leave(target: Database, trust: Trust, case: str, report: Report, out: Path)
     with psycopg.connect(target.app_url, autocommit=True) as conn:
         trail = checked_trail(conn, trust, case)
     rows = trail_rows(trail)
-    _say(f"The trail of {case}: {len(rows)} entries, of which these {sum(r.kind in _SHOWN for r in rows)} are people's")
+    shown = sum(row.kind in _SHOWN for row in rows)
+    _say(f"The trail of {case}: {len(rows)} entries, of which these {shown} tell the story")
     for row in rows:
         if row.kind in _SHOWN:
             click.echo(f"  {row.seq:>3}  {row.occurred_at:%H:%M:%S}  {row.kind:<16}  {row.actor:<13}  {row.what}")

@@ -110,7 +110,7 @@ UNWRITABLE: list[tuple[Any, str]] = [
     ({1, 2}, "set"),
     (Decimal(1), "Decimal"),
     (Colour.RED, "Colour"),
-    ([object()], "object"),
+    ([...], "ellipsis"),
 ]
 
 
