@@ -41,8 +41,8 @@ _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 _HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
 
 ENTRIES_SQL: LiteralString = (
-    "%s::bigint, %s::bigint, %s::text, %s::bigint, %b::bytea, %s::text[], %s::timestamptz[], "
-    "%b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[]"
+    "%s::bigint, %s::bigint, %s::text, %s::bigint, %b::bytea, %s::text, %s::timestamptz, "
+    "%b::bytea, %b::bytea, %b::bytea, %b::bytea, %b::bytea"
 )
 """The parameters that all of the database's own functions for appending begin with."""
 _APPEND_SWIFTLY: LiteralString = f"SELECT countersign.append({ENTRIES_SQL})"
@@ -149,41 +149,45 @@ class Appender:
     def swift_steps(
         self, known: Link, drafts: Sequence[EntryDraft], also: Also | None = None
     ) -> Steps[list[Entry] | None]:
-        """Append drafts of one trail, and write the rows they bind (`also`), in one statement that is a transaction.
+        """Append drafts of one trail, and write the rows that the first one binds (`also`): one statement a draft.
 
         `known` is where this process last saw the trail end, checked. Returns None, with nothing written, when it does
-        not end there. Needs no transaction around it.
+        not end there. One draft needs no transaction around it, several do.
         """
         trail = drafts[0].trail
         _check_name(trail)
         entries = self._chain(known, drafts)
-        function, more = (_APPEND_SWIFTLY, ()) if also is None else (also.sql, also.params)
-        rows = yield Statement(
-            function,
-            (
-                _KEYS_LOCK,
-                trail_lock(trail),
-                trail,
-                known.seq,
-                known.leaf_hash,
-                [entry.kind for entry in entries],
-                [entry.occurred_at for entry in entries],
-                [entry.body for entry in entries],
-                [entry.keyid for entry in entries],
-                [entry.signature for entry in entries],
-                [entry.salt for entry in entries],
-                [entry.data for entry in entries],
-                *more,
-            ),
-        )
-        leaf = rows[0][0]
-        if leaf is not None and leaf != entries[-1].leaf_hash:
-            raise AppendError(
-                f"The database did not append what was sent to trail {trail!r}.",
-                remedy="Look for changed functions in the schema countersign: countersign migrate --sql prints them.",
-                trail=trail,
+        for position, entry in enumerate(entries):
+            first = position == 0 and also is not None
+            rows = yield Statement(
+                also.sql if first and also else _APPEND_SWIFTLY,
+                (
+                    _KEYS_LOCK,
+                    trail_lock(trail),
+                    trail,
+                    known.seq,
+                    known.leaf_hash,
+                    entry.kind,
+                    entry.occurred_at,
+                    entry.body,
+                    entry.keyid,
+                    entry.signature,
+                    entry.salt,
+                    entry.data,
+                    *(also.params if first and also else ()),
+                ),
             )
-        return None if leaf is None else entries
+            leaf = rows[0][0]
+            if leaf is None and position == 0:
+                return None
+            if leaf != entry.leaf_hash:
+                raise AppendError(
+                    f"The database did not append what was sent to trail {trail!r}.",
+                    remedy="Look for changed functions in schema countersign; `migrate --sql` prints the originals.",
+                    trail=trail,
+                )
+            known = Link(entry.seq, entry.leaf_hash)
+        return entries
 
     def ring_steps(self) -> Steps[None]:
         """Read `@keys` and build the ring from it. Raises VerificationError unless it starts at a trusted key."""

@@ -24,7 +24,7 @@ from .load import Loaded, behind, check_loaded, head_of, load_statement, truncat
 from .read import entries_statement, entry_of
 from .recent import Recent
 from .rows import CHECKPOINTS, BoundRow
-from .save import Save
+from .save import Forecast, Save
 from .steps import Statement, Steps
 
 
@@ -68,15 +68,12 @@ class Core:
         if self._appender is None:
             self._appender = yield from open_steps(self.home, (GRAPH,))
 
-    def swift_steps(self, save: Save) -> Steps[Saved | None]:
-        """Save in one statement, which is the usual case; None when that could not be, and nothing was written.
+    def swift_steps(self, save: Save, forecast: Forecast) -> Steps[Saved | None]:
+        """Save without reading anything first, which is the usual case; None when nothing was written that way.
 
         A row that is there already fails the statement with UniqueViolation, one that the database stored otherwise
         than was sent with SQLSTATE CS001.
         """
-        forecast = save.forecast()
-        if forecast is None:
-            return None
         drafts = save.drafts(forecast.written())
         entries = yield from self.appender.swift_steps(self._known(save.trail), drafts, forecast.also)
         return None if entries is None else Saved(entries, forecast.rows)

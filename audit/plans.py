@@ -183,7 +183,7 @@ def record_plan(core: Core, drafts: Sequence[EntryDraft]) -> Plan[list[Entry]]:
     yield from open_plan(core)
     saved: Saved | None = None
     with _explained(AppendError):
-        if len({draft.trail for draft in drafts}) == 1:
+        if len(drafts) == 1:
             saved = yield Unit(core.swift_record_steps(drafts), Mode.ALONE)
         if saved is None:
             saved = yield Unit(core.record_steps(drafts), Mode.TRANSACTION)
@@ -195,8 +195,11 @@ def _save_plan(core: Core, save: Save) -> Plan[None]:
     yield from open_plan(core)
     saved: Saved | None = None
     with _explained(AppendError):
+        forecast = save.forecast()
         try:
-            saved = yield Unit(core.swift_steps(save), Mode.ALONE)
+            if forecast is not None:
+                mode = Mode.ALONE if forecast.single else Mode.TRANSACTION
+                saved = yield Unit(core.swift_steps(save, forecast), mode)
         except psycopg.Error as error:
             if not (isinstance(error, psycopg.errors.UniqueViolation) or error.sqlstate == _OTHERWISE):
                 raise

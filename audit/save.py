@@ -47,10 +47,14 @@ _WRITES_SWIFTLY: LiteralString = (
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The rows as they will stand in the tables, and the one statement that writes them or fails."""
+    """The rows as they will stand in the tables, and the statement that writes them or fails.
+
+    `single` when that statement, with the one entry, is all there is; else further entries need a transaction.
+    """
 
     rows: tuple[BoundRow, ...]
     also: Also
+    single: bool
 
     def written(self) -> Written:
         """Return what the statement will have done."""
@@ -103,7 +107,7 @@ class PutSave:
         row = (write.thread, write.ns, write.id, write.parent, None, checkpoint, metadata)
         rows = [bind(CHECKPOINTS, row), *(bind(BLOBS, (write.thread, write.ns, *blob)) for blob in write.blobs)]
         params = (write.ns, write.id, write.parent, checkpoint, metadata, *_columns(write.blobs, 4))
-        return Forecast(tuple(rows), Also(_PUT_SWIFTLY, params))
+        return Forecast(tuple(rows), Also(_PUT_SWIFTLY, params), single=True)
 
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return `checkpoint.saved`, or `state.updated` for a person's edit."""
@@ -147,7 +151,8 @@ class WritesSave:
             return None
         place = (writes.thread, writes.ns, writes.checkpoint, writes.task)
         rows = tuple(bind(WRITES, (*place, *row, writes.path)) for row in writes.rows)
-        return Forecast(rows, Also(_WRITES_SWIFTLY, (*place[1:], writes.path, *_columns(writes.rows, 4))))
+        also = Also(_WRITES_SWIFTLY, (*place[1:], writes.path, *_columns(writes.rows, 4)))
+        return Forecast(rows, also, single=not self.interrupts)
 
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return `writes.saved`, and `interrupt.raised` for each question that was not open already."""

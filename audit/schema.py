@@ -26,7 +26,7 @@ EVIDENCE: Mapping[str, Mapping[str, str]] = {
 }
 
 FUNCTIONS: Mapping[str, str] = {
-    "append": "e0d1ea130a5427384e576463ece3aa6b6cb62cb69dc85b3fd328c746d9124043",
+    "append": "5e99a2e079fa5041b34859fd06ea2178cf7d177998e1559659deb52a0b2e9286",
     "put": "5fb486f714a6587885e0523d5c5af082f3efdbcf21c6bea521d508f4c674d379",
     "put_writes": "252d5bdd088ec339eb56dbfa1dc15a282df1e0358b4b26ad657677249a4a123a",
 }

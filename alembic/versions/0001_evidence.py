@@ -13,14 +13,14 @@ down_revision = None
 _TABLES = ("entries", "payloads")
 
 # The one INSERT. In one statement, one round trip: locks, the check that the trail still ends where the caller knows it
-# to end (so that what it signed fits), the entries, LangGraph's rows, and the check that the tables hold what was sent.
-# A trigger that edits rows on their way in fails the statement. Returns the last entry's leaf hash; NULL means that
+# to end (so that what it signed fits), the entry, LangGraph's rows, and the check that the tables hold what was sent.
+# A trigger that edits rows on their way in fails the statement. Returns the entry's leaf hash; NULL means that
 # the trail went on meanwhile and nothing was done. Each statement inside a volatile function sees what was committed
 # before it began, so the end of the trail is read after the lock was obtained.
 _APPEND = """
 CREATE FUNCTION countersign.append(
-    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
-    p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[]
+    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text, p_at timestamptz,
+    p_body bytea, p_keyid bytea, p_signature bytea, p_salt bytea, p_data bytea
 ) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
     at_seq bigint;
@@ -37,31 +37,29 @@ BEGIN
     IF coalesce(at_seq, 0) <> p_seq OR (p_seq > 0 AND at_hash IS DISTINCT FROM p_prev) THEN
         RETURN NULL;
     END IF;
-    FOR i IN 1 .. cardinality(p_kind) LOOP
-        INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
-        VALUES (p_trail, p_seq + i, p_kind[i], p_at[i], p_body[i], p_keyid[i], p_signature[i])
-        RETURNING trail = p_trail AND seq = p_seq + i AND kind = p_kind[i] AND occurred_at = p_at[i]
-            AND body = p_body[i] AND keyid = p_keyid[i] AND signature = p_signature[i] INTO same;
+    INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
+    VALUES (p_trail, p_seq + 1, p_kind, p_at, p_body, p_keyid, p_signature)
+    RETURNING trail = p_trail AND seq = p_seq + 1 AND kind = p_kind AND occurred_at = p_at
+        AND body = p_body AND keyid = p_keyid AND signature = p_signature INTO same;
+    IF same IS NOT TRUE THEN
+        RAISE EXCEPTION 'audit.entries holds something else than was sent' USING ERRCODE = 'CS002';
+    END IF;
+    IF p_salt IS NOT NULL THEN
+        INSERT INTO audit.payloads (trail, seq, salt, data) VALUES (p_trail, p_seq + 1, p_salt, p_data)
+        RETURNING trail = p_trail AND seq = p_seq + 1 AND salt = p_salt AND data = p_data INTO same;
         IF same IS NOT TRUE THEN
-            RAISE EXCEPTION 'audit.entries holds something else than was sent' USING ERRCODE = 'CS002';
+            RAISE EXCEPTION 'audit.payloads holds something else than was sent' USING ERRCODE = 'CS002';
         END IF;
-        IF p_salt[i] IS NOT NULL THEN
-            INSERT INTO audit.payloads (trail, seq, salt, data) VALUES (p_trail, p_seq + i, p_salt[i], p_data[i])
-            RETURNING trail = p_trail AND seq = p_seq + i AND salt = p_salt[i] AND data = p_data[i] INTO same;
-            IF same IS NOT TRUE THEN
-                RAISE EXCEPTION 'audit.payloads holds something else than was sent' USING ERRCODE = 'CS002';
-            END IF;
-        END IF;
-    END LOOP;
-    RETURN sha256('\\x00'::bytea || p_body[cardinality(p_body)]);
+    END IF;
+    RETURN sha256('\\x00'::bytea || p_body);
 END
 $$
 """
 
 _PUT = """
 CREATE FUNCTION countersign.put(
-    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
-    p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[],
+    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text, p_at timestamptz,
+    p_body bytea, p_keyid bytea, p_signature bytea, p_salt bytea, p_data bytea,
     p_ns text, p_id text, p_parent text, p_checkpoint text, p_metadata text,
     p_channel text[], p_version text[], p_type text[], p_blob bytea[]
 ) RETURNS bytea LANGUAGE plpgsql AS $$
@@ -105,8 +103,8 @@ $$
 
 _PUT_WRITES = """
 CREATE FUNCTION countersign.put_writes(
-    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text[], p_at timestamptz[],
-    p_body bytea[], p_keyid bytea[], p_signature bytea[], p_salt bytea[], p_data bytea[],
+    p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text, p_at timestamptz,
+    p_body bytea, p_keyid bytea, p_signature bytea, p_salt bytea, p_data bytea,
     p_ns text, p_id text, p_task text, p_path text, p_idx int[], p_channel text[], p_type text[], p_blob bytea[]
 ) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
