@@ -108,9 +108,11 @@ def _check_blobs_complete(ledger: Ledger, thread: str, ns: str, document: dict[s
 
 
 def _check_once(ledger: Ledger, keys: list[RowKey]) -> None:
+    seen: set[RowKey] = set()
     for key in keys:
-        if keys.count(key) > 1:
+        if key in seen:
             raise ledger.doubled(key)
+        seen.add(key)
 
 
 def _blob_row(thread: str, ns: str, item: list[bytes | None]) -> tuple[Column, ...]:

@@ -33,7 +33,7 @@ FUNCTIONS: Mapping[str, str] = {
 """SHA-256 of the source of each function that appends."""
 
 _FUNCTIONS = """
-SELECT p.proname, encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')
+SELECT p.proname, encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex'), p.prosecdef OR p.proconfig IS NOT NULL
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'countersign'
 """
 _VERSION = """
@@ -99,7 +99,7 @@ def check_functions_steps() -> Steps[None]:
     rows = yield Statement(_FUNCTIONS)
     for name, digest in FUNCTIONS.items():
         # One of that name and no more: an overloaded one could be the one that is called.
-        if [source for function, source in rows if function == name] != [digest]:
+        if [(source, settings) for function, source, settings in rows if function == name] != [(digest, False)]:
             raise ConfigurationError(
                 f"The database's function countersign.{name} is not the one that was migrated.",
                 remedy="Find out who changed it; `countersign migrate --sql` prints the original.",

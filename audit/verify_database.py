@@ -14,11 +14,11 @@ from psycopg.rows import tuple_row
 
 from .chain import START, Checked, check_entry, check_keys_trail
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
-from .errors import NotFoundError, VerificationError
+from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import IntroducedKey, Trust
 from .read import ENTRY_COLUMNS, entries_statement, entry_of, rows_statement
 from .rows import TABLES, Column, RowKey, Table, named
-from .schema import evidence_problems_steps, langgraph_problems_steps
+from .schema import check_functions_steps, evidence_problems_steps, langgraph_problems_steps
 from .steps import Statement, run
 from .verify import Report, TrailCheck
 
@@ -87,6 +87,10 @@ def _check_schema(conn: Connection[Any], report: Report) -> bool:
     problems = [*run(conn, evidence_problems_steps()), *run(conn, langgraph_problems_steps())]
     for problem in problems:
         report.add(VerificationError(problem.message, check="schema", table=problem.table))
+    try:
+        run(conn, check_functions_steps())
+    except ConfigurationError as error:
+        report.add(VerificationError(error.message, check="schema"))
     return not any(problem.fatal for problem in problems)
 
 

@@ -112,7 +112,7 @@ def database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Da
     with ExitStack() as stack:
         conn = stack.enter_context(psycopg.connect(server.admin_url, autocommit=True))
         conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))  # a template must have no other user while it is copied
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner STRATEGY FILE_COPY")
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner")
         conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
         yield Database(
             name,
