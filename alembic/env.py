@@ -20,6 +20,8 @@ def run(connection: Connection | None) -> None:
         version_table="alembic_version",
         version_table_schema=STATE_SCHEMA,
         literal_binds=connection is None,
+        # The script is for psql, which does not want the driver's doubled percent signs.
+        dialect_opts={"paramstyle": "named"} if connection is None else {},
         include_schemas=True,
     )
     with context.begin_transaction():

@@ -135,7 +135,8 @@ class Appender:
                     trail=trail,
                 )
             appended += entries
-        return appended
+        in_order = {trail: iter([entry for entry in appended if entry.trail == trail]) for trail in heads}
+        return [next(in_order[draft.trail]) for draft in drafts]
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """Remember, after the commit, that these entries are good: the next append need not check their signatures."""
@@ -156,6 +157,8 @@ class Appender:
         """
         trail = drafts[0].trail
         _check_name(trail)
+        if trail == KEYS_TRAIL and any(not draft.kind.startswith("key.") for draft in drafts):
+            raise AppendError("Only events of keys may stand in @keys.", trail=trail)
         entries = self._chain(known, drafts)
         for position, entry in enumerate(entries):
             first = position == 0 and also is not None

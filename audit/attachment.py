@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain_core.runnables.config import RunnableConfig, merge_configs, var_child_runnable_config
@@ -15,7 +16,7 @@ from langgraph._internal._serde import build_serde_allowlist  # LangGraph comput
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.pregel import Pregel
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 
 from .call import CONFIG_KEY, Call, calling, current_actor
 from .canonical import Json
@@ -67,14 +68,22 @@ class _Audited(Pregel[Any, Any, Any, Any]):
     _saver: ClassVar[AnySaver]
     _workflow: ClassVar[Workflow]
 
+    def __init__(self, **attributes: Any) -> None:
+        """Build the graph from its attributes, as LangGraph's own copies do, without private keys in its config."""
+        if config := attributes.get("config"):
+            bound = {_DURABILITY: said} if (said := (config.get("configurable") or {}).get(_DURABILITY)) else {}
+            attributes["config"] = {**config, "configurable": _public(config) | bound}
+        super().__init__(**attributes)
+
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002
         call = self._call(config)
-        await self._saver.adrive(self._opening_plan(call, config, input, options))
+        loaded = await self._aload(call, config)
+        await self._saver.adrive(self._opening_plan(call, input, loaded, options))
         run_config = _run_config(config, call, _AsyncHandler(self, call))
         try:
             async for chunk in super().astream(input, run_config, **_options(options)):
-                if _shows_pause(chunk):
-                    await self._saver.adrive(_settle_plan(call))
+                if shown := _questions(chunk):
+                    await self._saver.adrive(_settle_plan(call, shown))
                 yield chunk
         except BaseException as error:
             await self._saver.adrive(self._failure_plan(call, error))
@@ -83,12 +92,13 @@ class _Audited(Pregel[Any, Any, Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002
         call = self._call(config)
-        self._saver.drive(self._opening_plan(call, config, input, options))
+        loaded = self._load(call, config)
+        self._saver.drive(self._opening_plan(call, input, loaded, options))
         run_config = _run_config(config, call, _Handler(self, call))
         try:
             for chunk in super().stream(input, run_config, **_options(options)):
-                if _shows_pause(chunk):
-                    self._saver.drive(_settle_plan(call))
+                if shown := _questions(chunk):
+                    self._saver.drive(_settle_plan(call, shown))
                 yield chunk
         except BaseException as error:
             self._saver.drive(self._failure_plan(call, error))
@@ -98,12 +108,16 @@ class _Audited(Pregel[Any, Any, Any, Any]):
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         call = self._call(config)
         call.editing, call.given = True, [list(updates) for updates in supersteps]
+        loaded = await self._aload(call, config)
+        call.handover = [loaded]
         with calling(call):
             return await super().abulk_update_state(_with_call(config, call), supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         call = self._call(config)
         call.editing, call.given = True, [list(updates) for updates in supersteps]
+        loaded = self._load(call, config)
+        call.handover = [loaded]
         with calling(call):
             return super().bulk_update_state(_with_call(config, call), supersteps)
 
@@ -129,11 +143,54 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         run = (config or {}).get("run_id") or uuid.uuid4()
         return Call(trail, current_actor(), self._workflow, str(run))
 
+    async def _aload(self, call: Call, config: RunnableConfig | None) -> CheckpointTuple | None:
+        """Return the checkpoint a call starts from, having recovered the entry that the run before it lost."""
+        address = _address(config, call)
+        loaded = await self._saver.adrive(tuple_plan(self._saver, address))
+        if not self._left_open(call):
+            return loaded
+        await self._saver.adrive(self._recovery_plan(call, await self.aget_state(_bare(call))))
+        return await self._saver.adrive(tuple_plan(self._saver, address))
+
+    def _load(self, call: Call, config: RunnableConfig | None) -> CheckpointTuple | None:
+        """As `_aload`."""
+        address = _address(config, call)
+        loaded = self._saver.drive(tuple_plan(self._saver, address))
+        if not self._left_open(call):
+            return loaded
+        self._saver.drive(self._recovery_plan(call, self.get_state(_bare(call))))
+        return self._saver.drive(tuple_plan(self._saver, address))
+
+    def _left_open(self, call: Call) -> bool:
+        """Tell whether the run before was lost: it began, and no entry says how it ended."""
+        return self._saver.core.open_run(call.trail) is not None
+
+    def _recovery_plan(self, call: Call, snapshot: StateSnapshot) -> Plan[None]:
+        """Append the entry that the run before lost to a crash, marked `recovered`, before the thread goes on."""
+        # A run that ended on questions asked before has nothing to add: their entries are there.
+        if not any(task.interrupts for task in snapshot.tasks):
+            yield from record_plan(self._saver.core, [self._recovered(call, snapshot)])
+
+    def _recovered(self, call: Call, snapshot: StateSnapshot) -> EntryDraft:
+        short, long = listed("next", sorted(snapshot.next))
+        before = self.interrupt_before_nodes
+        checkpoint = _ref_of(snapshot)
+        if not snapshot.next and checkpoint:
+            kind, detail, long = Kind.RUN_COMPLETED, {}, {}
+        elif snapshot.next and (before == "*" or set(before) & set(snapshot.next)):
+            kind, detail = Kind.INTERRUPT_RAISED, {"when": "before", **short}
+        elif snapshot.next and self.interrupt_after_nodes:
+            kind, detail = Kind.INTERRUPT_RAISED, {"when": "after", **short}
+        else:
+            kind, detail, long = Kind.RUN_FAILED, {"error": "unknown"}, {}
+        detail = {**detail, "recovered": True}
+        draft = call.draft(kind, actor=SYSTEM, checkpoint=checkpoint, detail=detail, payload=long or None)
+        return replace(draft, run=self._saver.core.open_run(call.trail))
+
     def _opening_plan(
-        self, call: Call, config: RunnableConfig | None, given: Any, options: Mapping[str, Any]
+        self, call: Call, given: Any, loaded: CheckpointTuple | None, options: Mapping[str, Any]
     ) -> Plan[None]:
-        """Load what the run starts from, record the run, and leave the checked checkpoint for LangGraph to take."""
-        loaded = yield from tuple_plan(self._saver, _address(config, call))
+        """Record the run, and leave the checkpoint that was checked for that for LangGraph to take."""
         opening = self._opening(call, given, loaded, options)
         if opening is not None:
             yield from record_plan(self._saver.core, [opening])
@@ -158,6 +215,7 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         if durability not in (None, "sync") or options.get("checkpoint_during") is not None:
             raise _durability_error(str(durability or "checkpoint_during"))
         call.last = _ref(loaded)
+        call.raised = _open_interrupts(loaded) if loaded else set()
         detail: dict[str, Json] = {}
         payload: dict[str, Json] = {}
         for pause in ("interrupt_before", "interrupt_after"):
@@ -169,7 +227,7 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         if given is None or isinstance(given, Command):
             if loaded is None:
                 return None
-            short, long = listed("interrupts", sorted(_open_interrupts(loaded)))
+            short, long = listed("interrupts", sorted(call.raised))
             detail |= short
             payload |= long
             if isinstance(given, Command):
@@ -205,6 +263,11 @@ class _Handler(GraphCallbackHandler):
             self.graph._saver.drive(self._pause_plan(event, snapshot.next))  # noqa: SLF001 - one thing in two classes
         self.call.paused = True
 
+    def on_chain_start(self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any) -> None:
+        """Hold a node until what was written before it, its answer above all, is recorded."""
+        if "langgraph_node" in (metadata or {}):
+            self.graph._saver.drive(_settle_plan(self.call, set()))  # noqa: SLF001
+
     def _check(self, event: GraphResumeEvent) -> None:
         if not self.call.recorded:
             raise AppendError(
@@ -233,6 +296,12 @@ class _AsyncHandler(_Handler):
     async def on_resume(self, event: GraphResumeEvent) -> None:  # type: ignore[override]
         self._check(event)
 
+    async def on_chain_start(  # type: ignore[override]
+        self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any
+    ) -> None:
+        if "langgraph_node" in (metadata or {}):
+            await self.graph._saver.adrive(_settle_plan(self.call, set()))  # noqa: SLF001
+
     async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
         if self._is_static(event):
             snapshot = await self.graph.aget_state(_paused(self.call))
@@ -258,10 +327,11 @@ def _run_config(config: RunnableConfig | None, call: Call, handler: GraphCallbac
 def _with_call(config: RunnableConfig | None, call: Call) -> RunnableConfig:
     """Return the caller's config with the call in it, and without LangGraph's private keys: one swaps the saver."""
     config = config or {}
-    configurable = {
-        key: value for key, value in (config.get("configurable") or {}).items() if not key.startswith(_PRIVATE)
-    }
-    return {**config, "configurable": {**configurable, _DURABILITY: "sync", CONFIG_KEY: call}}
+    return {**config, "configurable": {**_public(config), _DURABILITY: "sync", CONFIG_KEY: call}}
+
+
+def _public(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in (config.get("configurable") or {}).items() if not key.startswith(_PRIVATE)}
 
 
 def _address(config: RunnableConfig | None, call: Call) -> RunnableConfig:
@@ -280,6 +350,16 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "durability": "sync"}
 
 
+def _bare(call: Call) -> RunnableConfig:
+    return {"configurable": {"thread_id": call.trail}}
+
+
+def _ref_of(snapshot: StateSnapshot) -> CheckpointRef | None:
+    found = snapshot.config["configurable"].get("checkpoint_id")
+    parent = (snapshot.parent_config or {}).get("configurable", {}).get("checkpoint_id")
+    return CheckpointRef(found, "", parent) if found else None
+
+
 def _ref(loaded: CheckpointTuple | None) -> CheckpointRef | None:
     if loaded is None:
         return None
@@ -296,13 +376,21 @@ def _open_interrupts(loaded: CheckpointTuple) -> set[str]:
     }
 
 
-def _shows_pause(chunk: Any) -> bool:
-    """Tell whether a streamed chunk reports a pause, in any of LangGraph's stream formats."""
+def _questions(chunk: Any) -> set[str]:
+    """Return the ids of the questions that a streamed chunk shows, in any of LangGraph's stream formats."""
     if isinstance(chunk, tuple):
-        return any(_shows_pause(part) for part in chunk[-1:])
-    return isinstance(chunk, dict) and (
-        INTERRUPT in chunk or bool(chunk.get("interrupts")) or _shows_pause(chunk.get("data"))
-    )
+        return _questions(chunk[-1])
+    if not isinstance(chunk, Mapping):
+        return set()
+    shown = {item.id for name in (INTERRUPT, "interrupts") for item in interrupts_in(chunk.get(name))}
+    shown |= {item["id"] for item in _plain_interrupts(chunk.get("interrupts"))}
+    return shown.union(*(_questions(chunk.get(name)) for name in ("data", "payload", "values")))
+
+
+def _plain_interrupts(value: Any) -> list[Mapping[str, Any]]:
+    """Return the questions that LangGraph's task and debug streams show as mappings."""
+    items = value if isinstance(value, (list, tuple)) else ()
+    return [item for item in items if isinstance(item, Mapping) and "id" in item]
 
 
 def _failure(call: Call, error: BaseException) -> EntryDraft:
@@ -316,9 +404,9 @@ def _failure(call: Call, error: BaseException) -> EntryDraft:
     )
 
 
-def _settle_plan(call: Call) -> Plan[None]:
-    """Wait until the question that a chunk shows is recorded, before the chunk is handed out."""
-    yield Settle(call.trail, call.run)
+def _settle_plan(call: Call, shown: set[str]) -> Plan[None]:
+    """Wait until the questions that a chunk shows are recorded, before the chunk is handed out."""
+    yield Settle(call.trail, call.run, lambda: shown <= call.raised, submitted=True)
 
 
 def _durability_error(asked: str) -> ConfigurationError:

@@ -31,6 +31,8 @@ class Call:
     run: str
     recorded: bool = False
     paused: bool = False
+    raised: set[str] = field(default_factory=set)
+    """Ids of the questions that an entry tells of; only those are shown."""
     refused: bool = False
     last: CheckpointRef | None = None
     handover: list[CheckpointTuple | None] = field(default_factory=list)

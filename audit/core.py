@@ -34,9 +34,13 @@ class MovedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Entries that were committed. `rows` are what the first of them bound, all new; None where that must be read."""
+    """Entries that were committed, and the runs they are of.
+
+    `rows` are what the first of them bound, all new; None where that must be read.
+    """
 
     entries: Sequence[Entry]
+    runs: Sequence[str | None]
     rows: Sequence[BoundRow] | None
 
 
@@ -76,26 +80,27 @@ class Core:
         """
         drafts = save.drafts(forecast.written())
         entries = yield from self.appender.swift_steps(self._known(save.trail), drafts, forecast.also)
-        return None if entries is None else Saved(entries, forecast.rows)
+        return None if entries is None else Saved(entries, _runs(drafts), forecast.rows)
 
     def swift_record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[Saved | None]:
         """Append entries of one trail that bind no rows, in one statement; None as in `swift_steps`."""
         entries = yield from self.appender.swift_steps(self._known(drafts[0].trail), drafts)
-        return None if entries is None else Saved(entries, ())
+        return None if entries is None else Saved(entries, _runs(drafts), ())
 
     def save_steps(self, save: Save) -> Steps[Saved]:
         """Write rows and append the entries that bind them. To be run inside one transaction of its own."""
         heads = yield from self._lock_steps(save.trail)
         written = yield from save.write_steps(lambda: self._ledger_steps(save.trail))
         drafts = save.drafts(written)
-        return Saved((yield from self.appender.insert_steps(heads, drafts)) if drafts else [], None)
+        entries = (yield from self.appender.insert_steps(heads, drafts)) if drafts else []
+        return Saved(entries, _runs(drafts), None)
 
     def record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[Saved]:
         """Append entries that bind no rows. To be run inside one transaction of its own."""
         heads: dict[str, Link] = {}
         for trail in sorted({draft.trail for draft in drafts}):
             heads |= yield from self._lock_steps(trail)
-        return Saved((yield from self.appender.insert_steps(heads, drafts)), None)
+        return Saved((yield from self.appender.insert_steps(heads, drafts)), _runs(drafts), None)
 
     def load_steps(self, thread: str, ns: str, checkpoint_id: str | None, *, alone: bool) -> Steps[Loaded | None]:
         """Return a checkpoint whose rows were checked against its trail, or None when there is none.
@@ -146,7 +151,17 @@ class Core:
                 continue
             with self._lock:
                 if ledger.link.seq == entry.seq - 1:
-                    ledger.extend(Link(entry.seq, entry.leaf_hash), saved.rows if position == 0 else ())
+                    ledger.extend(
+                        Link(entry.seq, entry.leaf_hash),
+                        entry.kind,
+                        saved.runs[position],
+                        saved.rows if position == 0 else (),
+                    )
+
+    def open_run(self, trail: str) -> str | None:
+        """Return the run of `trail` of which no entry says how it ended, as far as this process has read it."""
+        ledger = self._ledgers.get(trail)
+        return ledger.open_run if ledger else None
 
     def _known(self, trail: str) -> Link:
         ledger = self._ledgers.get(trail)
@@ -218,3 +233,7 @@ class Core:
                 # Another task of this process may have come here first; what it checked need not be checked again.
                 if entry.seq > ledger.link.seq:
                     ledger.apply(check_entry(entry, after=ledger.link, origin=appender.origin, ring=appender.ring))
+
+
+def _runs(drafts: Sequence[EntryDraft]) -> list[str | None]:
+    return [draft.run for draft in drafts]

@@ -16,9 +16,11 @@ from typing import Any
 def jsonb_text(value: Any) -> str | None:
     """Return what `($1::jsonb)::text` will be for a document that `json.dumps` accepts, or None if that is not sure."""
     try:
-        return _text(value)
+        text = _text(value)
+        text.encode()  # lone surrogates: jsonb refuses them, whichever way they come
     except (ValueError, RecursionError):
         return None
+    return text
 
 
 def _text(value: Any) -> str:  # noqa: PLR0911 - a table of types

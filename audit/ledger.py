@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from .chain import START, Checked, Link
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .errors import MalformedError, VerificationError
+from .kinds import Kind
 from .rows import CHECKPOINTS, TABLES, WRITES, BoundRow, Column, RowKey, Table, named, parse_rows, row_hash
+
+_ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.INTERRUPT_RAISED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,17 @@ class Ledger:
         self.link: Link = START
         self.incomplete = False
         """Set by a report that lost an entry on the way: what replaced what can then no longer be told."""
+        self.open_run: str | None = None
+        """The run that began, and of which no entry says how it ended: it goes on, or was lost to a crash."""
         self._rows: dict[RowKey, Binding] = {}
         self._by_checkpoint: dict[tuple[str, str], set[RowKey]] = {}
         self._latest: dict[str, str] = {}
 
     def apply(self, checked: Checked) -> None:
         """Take over what a checked entry binds. Raises VerificationError when it binds what it may not."""
-        payload = checked.payload
+        body, payload = checked.body, checked.payload
         if not isinstance(payload, dict) or "rows" not in payload:
-            self.link = checked.link
+            self._follow(checked.link, body.kind, body.run)
             return
         try:
             rows = parse_rows(payload["rows"])
@@ -51,13 +56,20 @@ class Ledger:
             self._bind(checked, row, replaced)
         if strange := replaced.keys() - {row.key for row in rows}:
             raise self._failed(checked, f"says that it replaces {named(min(strange))}, which it does not bind.")
-        self.link = checked.link
+        self._follow(checked.link, body.kind, body.run)
 
-    def extend(self, link: Link, rows: Iterable[BoundRow]) -> None:
+    def extend(self, link: Link, kind: str, run: str | None, rows: Iterable[BoundRow]) -> None:
         """Take over rows that an entry of this very process bound for the first time: nothing is left to check."""
-        self.link = link
+        self._follow(link, kind, run)
         for row in rows:
             self._set(row, link.seq)
+
+    def _follow(self, link: Link, kind: str, run: str | None) -> None:
+        self.link = link
+        if kind in (Kind.RUN_STARTED, Kind.RUN_RESUMED):
+            self.open_run = run
+        elif kind in _ENDS and run == self.open_run:
+            self.open_run = None
 
     def binding(self, key: RowKey) -> Binding | None:
         """Return the last binding of the row `key`, or None when no entry binds it."""

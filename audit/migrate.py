@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg.rows import dict_row
 
@@ -69,6 +71,11 @@ def migrate(url: str, home: Path, origin: str | None = None) -> Migrated:
             changed = _migrate_langgraph(conn, url) or changed
             run(conn, check_langgraph_steps())
             folder, created = _keys(conn, home, origin)
+        except CommandError as error:
+            raise ConfigurationError(
+                f"The schema of this database is of a revision that this version does not know: {error}",
+                remedy="Upgrade the package: pip install --upgrade countersign",
+            ) from error
         except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
             cause = error if isinstance(error, psycopg.Error) else error.orig
             what, remedy = explain(cause) if isinstance(cause, psycopg.Error) else (str(error), "")
@@ -191,7 +198,9 @@ def _new_keys(conn: psycopg.Connection[Any], home: Path, origin: str) -> KeyFold
             remedy="Restore its backup, or choose another COUNTERSIGN_ORIGIN for a new one.",
         )
     try:
-        if not pending.path.exists():
+        if not _is_whole(pending):
+            # Left over from a migration that was killed half-way: nothing was ever signed with what is in there.
+            shutil.rmtree(pending.path, ignore_errors=True)
             pending.create(origin)
     except OSError as error:
         raise ConfigurationError(
@@ -207,6 +216,13 @@ def _new_keys(conn: psycopg.Connection[Any], home: Path, origin: str) -> KeyFold
             _introduction(pending, GRAPH, GRAPH_KINDS),
         )
     return pending.move_to(folder)
+
+
+def _is_whole(folder: KeyFolder) -> bool:
+    try:
+        return folder.trust().entry == (folder.key(DEPLOYMENT).public,) and bool(folder.key(GRAPH))
+    except ConfigurationError:
+        return False
 
 
 def _introduction(folder: KeyFolder, name: str, kinds: tuple[str, ...]) -> EntryDraft:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from langchain_core.runnables import RunnableConfig
@@ -17,6 +18,8 @@ from langchain_core.runnables import RunnableConfig
 from .call import call_of
 from .errors import AppendError
 from .recent import Recent
+
+_PATIENCE = 30
 
 
 class _Failures:
@@ -64,11 +67,21 @@ class AsyncPending(_Failures):
             if not ticket.done():
                 ticket.set_result(None)
 
-    async def settled(self, thread: str, run: str | None) -> None:
-        """Wait for the thread's writes under way. Raises AppendError if one of this run's writes failed."""
-        while running := self._running.get(thread):
-            await asyncio.wait(running)
-        self._raise(thread, run)
+    async def settled(self, thread: str, run: str | None, done: Callable[[], bool] = lambda: True) -> None:
+        """Wait for the thread's writes under way, and until `done`.
+
+        Raises AppendError if one of this run's writes failed, or when `done` does not come true in 30 seconds.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            while running := self._running.get(thread):
+                await asyncio.wait(running)
+            self._raise(thread, run)
+            if done():
+                return
+            if time.monotonic() > deadline:
+                raise _overdue(thread)
+            await asyncio.sleep(0.001)
 
 
 class Pending(_Failures):
@@ -96,8 +109,22 @@ class Pending(_Failures):
                     del self._running[thread]
                 self._changed.notify_all()
 
-    def settled(self, thread: str, run: str | None) -> None:
-        """Wait for the thread's writes under way. Raises AppendError if one of this run's writes failed."""
+    def settled(self, thread: str, run: str | None, done: Callable[[], bool] = lambda: True) -> None:
+        """As AsyncPending's."""
+
+        def over() -> bool:
+            return not self._running.get(thread) and (done() or self._failed.get((thread, run)) is not None)
+
         with self._changed:
-            self._changed.wait_for(lambda: not self._running.get(thread))
+            in_time = self._changed.wait_for(over, _PATIENCE)
         self._raise(thread, run)
+        if not in_time:
+            raise _overdue(thread)
+
+
+def _overdue(thread: str) -> AppendError:
+    return AppendError(
+        f"The run stops, since what thread {thread!r} asks was not recorded in {_PATIENCE} seconds.",
+        remedy="Look at the database's load and locks, then resume.",
+        trail=thread,
+    )

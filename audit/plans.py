@@ -6,7 +6,7 @@ runs its steps. So each rule about what happens when stands once, here.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -25,8 +25,8 @@ from langgraph.checkpoint.postgres.base import BasePostgresSaver
 
 from .call import call_of
 from .core import Core, MovedError, Saved
-from .entry import Entry, EntryDraft
-from .errors import AppendError, ConfigurationError, VerificationError
+from .entry import Entry, EntryDraft, check_trail
+from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
 from .load import Loaded
 from .save import Save, prepare_put, prepare_writes
@@ -59,10 +59,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Wait for the writes under way of a thread; fail if one of this run's writes failed."""
+    """Wait for the writes under way of a thread, and until `done`; fail if one of this run's writes failed."""
 
     thread: str
     run: str | None
+    done: Callable[[], bool] = lambda: True
+    submitted: bool = False
+    """Count writes that were handed to the event loop just now, and have not begun."""
 
 
 Plan = Generator[Unit | Settle, Any, T]
@@ -84,7 +87,7 @@ def put_plan(
 ) -> Plan[RunnableConfig]:
     """Save a checkpoint and the entry that binds it, after the thread's earlier writes."""
     configurable = config["configurable"]
-    thread = str(configurable["thread_id"])
+    thread = thread_of(config)
     yield Settle(thread, run_of(config))
     before = (yield from _before_plan(saver, config)) if metadata.get("source") == "update" else None
     yield from _save_plan(saver.core, prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before))
@@ -103,7 +106,11 @@ def writes_plan(
     saver: Audited, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
 ) -> Plan[None]:
     """Save a task's writes and the entry that binds them."""
-    yield from _save_plan(saver.core, prepare_writes(saver.serde, config, writes, task_id, task_path))
+    thread_of(config)
+    save = prepare_writes(saver.serde, config, writes, task_id, task_path)
+    yield from _save_plan(saver.core, save)
+    if save.call:
+        save.call.raised.update(interrupt.id for interrupt in save.interrupts)
 
 
 def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
@@ -116,7 +123,7 @@ def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple |
         found = call.handover.pop()
         if checkpoint_id is None or (found and found.config["configurable"]["checkpoint_id"] == checkpoint_id):
             return found
-    loaded = yield from _load_plan(saver.core, config, str(configurable["thread_id"]), ns, checkpoint_id)
+    loaded = yield from _load_plan(saver.core, config, thread_of(config), ns, checkpoint_id)
     if loaded is None:
         return None
     if call is not None and call.editing:
@@ -152,7 +159,7 @@ def found_plan(
     with _explained(AppendError):
         found = yield Unit(_rows_steps(Statement(sql, args)), Mode.ALONE)
     if config is not None:
-        thread = config["configurable"]["thread_id"]
+        thread = thread_of(config)
         try:
             with _explained(AppendError):
                 yield Unit(saver.core.places_steps(thread), Mode.SNAPSHOT)
@@ -246,6 +253,14 @@ class Audited(BasePostgresSaver):
     """What both savers are to a plan: LangGraph's loading functions, and the shared core."""
 
     core: Core
+
+
+def thread_of(config: RunnableConfig) -> str:
+    """Return the thread that a config addresses. Raises AppendError for a name that no case may have."""
+    try:
+        return check_trail(str(config["configurable"]["thread_id"]))
+    except MalformedError as error:
+        raise AppendError(error.message, remedy="Choose another thread id; a UUID always works.") from error
 
 
 def run_of(config: RunnableConfig) -> str | None:

@@ -197,7 +197,9 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
 
     async def _perform(self, effect: Unit | Settle) -> Any:
         if isinstance(effect, Settle):
-            return await self.pending.settled(effect.thread, effect.run)
+            if effect.submitted:
+                await asyncio.sleep(0)  # what was submitted before this takes its first step now
+            return await self.pending.settled(effect.thread, effect.run, effect.done)
         async with self._connection() as conn:
             if effect.mode is Mode.ALONE:
                 return await arun(conn, effect.steps)
@@ -356,7 +358,7 @@ class AuditedPostgresSaver(PostgresSaver, Audited):
 
     def _perform(self, effect: Unit | Settle) -> Any:
         if isinstance(effect, Settle):
-            return self.pending.settled(effect.thread, effect.run)
+            return self.pending.settled(effect.thread, effect.run, effect.done)
         with self._connection() as conn:
             if effect.mode is Mode.ALONE:
                 return run(conn, effect.steps)

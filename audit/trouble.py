@@ -33,9 +33,11 @@ def explain(error: psycopg.Error) -> tuple[str, str]:
         return f"{known[0]}: {text}", known[1]
     if isinstance(error, psycopg.DataError) and "NUL" in text:
         return f"A text holds a NUL character: {text}", "Remove it: PostgreSQL stores no NUL in text."
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        return f"The database's address is not one: {text}", "Check COUNTERSIGN_DATABASE_URL."
     if isinstance(error, psycopg.OperationalError):
         return (
             f"The database cannot be reached, or the connection broke: {text}",
-            "Check COUNTERSIGN_DATABASE_URL and the server; nothing was written.",
+            "Check COUNTERSIGN_DATABASE_URL and the server, then try again.",
         )
     return f"The database refused: {text}", "Nothing was written."
