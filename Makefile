@@ -24,7 +24,7 @@ test: $(STAMP)
 lint: $(STAMP) build/types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy build/types/countersign tests examples
+	$(BIN)/mypy build/types/countersign tests $(wildcard examples benchmarks)
 	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)

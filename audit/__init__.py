@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .attachment import attach
     from .call import acting_as
     from .entry import Actor, Workflow
-    from .saver import AsyncAuditedPostgresSaver, AuditedPostgresSaver
+    from .saver import AsyncAuditedPostgresSaver
+    from .sync_saver import AuditedPostgresSaver
 
 __all__ = [
     "Actor",
@@ -49,7 +50,7 @@ _LAZY = {
     "Actor": "entry",
     "Workflow": "entry",
     "AsyncAuditedPostgresSaver": "saver",
-    "AuditedPostgresSaver": "saver",
+    "AuditedPostgresSaver": "sync_saver",
 }
 
 

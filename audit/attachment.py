@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from langchain_core.runnables.config import RunnableConfig, merge_configs, var_child_runnable_config
 from langgraph._internal._serde import build_serde_allowlist  # LangGraph computes it only in its own strict mode
-from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
+from langgraph.callbacks import GraphCallbackHandler
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.pregel import Pregel
 from langgraph.types import Command, StateSnapshot
@@ -23,12 +23,13 @@ from .canonical import Json
 from .entry import SYSTEM, CheckpointRef, EntryDraft, Workflow, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
-from .plans import Plan, Settle, record_plan, tuple_plan
+from .lifecycle import AnySaver, AsyncHandler, Handler, questions, settle_plan
+from .plans import Plan, record_plan, tuple_plan
 from .save import INTERRUPT, interrupts_in, listed, tag
-from .saver import AsyncAuditedPostgresSaver, AuditedPostgresSaver
+from .saver import AsyncAuditedPostgresSaver
+from .sync_saver import AuditedPostgresSaver
 
 G = TypeVar("G", bound=Pregel[Any, Any, Any, Any])
-AnySaver = AsyncAuditedPostgresSaver | AuditedPostgresSaver
 _DURABILITY = "__pregel_durability"
 _TASK = "__pregel_task_id"
 _PRIVATE = ("__pregel_", "__countersign")
@@ -79,11 +80,11 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         call = self._call(config)
         loaded = await self._aload(call, config)
         await self._saver.adrive(self._opening_plan(call, input, loaded, options))
-        run_config = _run_config(config, call, _AsyncHandler(self, call))
+        run_config = _run_config(config, call, AsyncHandler(self, self._saver, call))
         try:
             async for chunk in super().astream(input, run_config, **_options(options)):
-                if shown := _questions(chunk):
-                    await self._saver.adrive(_settle_plan(call, shown))
+                if shown := questions(chunk):
+                    await self._saver.adrive(settle_plan(call, shown))
                 yield chunk
         except BaseException as error:
             await self._saver.adrive(self._failure_plan(call, error))
@@ -94,11 +95,11 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         call = self._call(config)
         loaded = self._load(call, config)
         self._saver.drive(self._opening_plan(call, input, loaded, options))
-        run_config = _run_config(config, call, _Handler(self, call))
+        run_config = _run_config(config, call, Handler(self, self._saver, call))
         try:
             for chunk in super().stream(input, run_config, **_options(options)):
-                if shown := _questions(chunk):
-                    self._saver.drive(_settle_plan(call, shown))
+                if shown := questions(chunk):
+                    self._saver.drive(settle_plan(call, shown))
                 yield chunk
         except BaseException as error:
             self._saver.drive(self._failure_plan(call, error))
@@ -244,71 +245,6 @@ class _Audited(Pregel[Any, Any, Any, Any]):
         return call.draft(Kind.RUN_STARTED, checkpoint=call.last, detail=detail, payload=payload | {"input": value})
 
 
-class _Handler(GraphCallbackHandler):
-    """Stops a resume that was not recorded, and records the pauses of which LangGraph writes nothing."""
-
-    raise_error = True
-    run_inline = True
-
-    def __init__(self, graph: _Audited, call: Call) -> None:
-        self.graph = graph
-        self.call = call
-
-    def on_resume(self, event: GraphResumeEvent) -> None:
-        self._check(event)
-
-    def on_interrupt(self, event: GraphInterruptEvent) -> None:
-        if self._is_static(event):
-            snapshot = self.graph.get_state(_paused(self.call))
-            self.graph._saver.drive(self._pause_plan(event, snapshot.next))  # noqa: SLF001 - one thing in two classes
-        self.call.paused = True
-
-    def on_chain_start(self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any) -> None:
-        """Hold a node until what was written before it, its answer above all, is recorded."""
-        if "langgraph_node" in (metadata or {}):
-            self.graph._saver.drive(_settle_plan(self.call, set()))  # noqa: SLF001
-
-    def _check(self, event: GraphResumeEvent) -> None:
-        if not self.call.recorded:
-            raise AppendError(
-                f"A resume of thread {self.call.trail!r} at {event.checkpoint_id} was not recorded.",
-                remedy="Resume through the graph that attach returned.",
-                trail=self.call.trail,
-            )
-
-    def _is_static(self, event: GraphInterruptEvent) -> bool:
-        return not event.interrupts and not event.checkpoint_ns
-
-    def _pause_plan(self, event: GraphInterruptEvent, nodes: Sequence[str]) -> Plan[Any]:
-        when = event.status.removeprefix("interrupt_")
-        short, long = listed("next", sorted(nodes))
-        draft = self.call.draft(
-            Kind.INTERRUPT_RAISED,
-            actor=SYSTEM,
-            checkpoint=CheckpointRef(event.checkpoint_id, "", self.call.last.parent if self.call.last else None),
-            detail={"when": when, **short},
-            payload=long or None,
-        )
-        return record_plan(self.graph._saver.core, [draft])  # noqa: SLF001
-
-
-class _AsyncHandler(_Handler):
-    async def on_resume(self, event: GraphResumeEvent) -> None:  # type: ignore[override]
-        self._check(event)
-
-    async def on_chain_start(  # type: ignore[override]
-        self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any
-    ) -> None:
-        if "langgraph_node" in (metadata or {}):
-            await self.graph._saver.adrive(_settle_plan(self.call, set()))  # noqa: SLF001
-
-    async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
-        if self._is_static(event):
-            snapshot = await self.graph.aget_state(_paused(self.call))
-            await self.graph._saver.adrive(self._pause_plan(event, snapshot.next))  # noqa: SLF001
-        self.call.paused = True
-
-
 def _state_types(graph: Pregel[Any, Any, Any, Any]) -> set[tuple[str, ...]]:
     """Return the types that the state of the graph and its subgraphs declares: what may be rebuilt on reading."""
     allowed: set[tuple[str, ...]] = set()
@@ -338,12 +274,6 @@ def _address(config: RunnableConfig | None, call: Call) -> RunnableConfig:
     checkpoint_id = ((config or {}).get("configurable") or {}).get("checkpoint_id")
     where = {"thread_id": call.trail, "checkpoint_ns": "", CONFIG_KEY: call}
     return {"configurable": where | ({"checkpoint_id": checkpoint_id} if checkpoint_id else {})}
-
-
-def _paused(call: Call) -> RunnableConfig:
-    """Return the address of the state at a pause: the checkpoint this run saved last, which need not be read again."""
-    call.handover = [call.latest] if call.latest else []
-    return {"configurable": {"thread_id": call.trail, CONFIG_KEY: call}}
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -376,23 +306,6 @@ def _open_interrupts(loaded: CheckpointTuple) -> set[str]:
     }
 
 
-def _questions(chunk: Any) -> set[str]:
-    """Return the ids of the questions that a streamed chunk shows, in any of LangGraph's stream formats."""
-    if isinstance(chunk, tuple):
-        return _questions(chunk[-1])
-    if not isinstance(chunk, Mapping):
-        return set()
-    shown = {item.id for name in (INTERRUPT, "interrupts") for item in interrupts_in(chunk.get(name))}
-    shown |= {item["id"] for item in _plain_interrupts(chunk.get("interrupts"))}
-    return shown.union(*(_questions(chunk.get(name)) for name in ("data", "payload", "values")))
-
-
-def _plain_interrupts(value: Any) -> list[Mapping[str, Any]]:
-    """Return the questions that LangGraph's task and debug streams show as mappings."""
-    items = value if isinstance(value, (list, tuple)) else ()
-    return [item for item in items if isinstance(item, Mapping) and "id" in item]
-
-
 def _failure(call: Call, error: BaseException) -> EntryDraft:
     kind = type(error)
     return call.draft(
@@ -402,11 +315,6 @@ def _failure(call: Call, error: BaseException) -> EntryDraft:
         detail={"error": f"{kind.__module__}.{kind.__qualname__}"},
         payload={"message": str(error).encode("utf-8", "backslashreplace").decode()},
     )
-
-
-def _settle_plan(call: Call, shown: set[str]) -> Plan[None]:
-    """Wait until the questions that a chunk shows are recorded, before the chunk is handed out."""
-    yield Settle(call.trail, call.run, lambda: shown <= call.raised, submitted=True)
 
 
 def _durability_error(asked: str) -> ConfigurationError:

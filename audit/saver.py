@@ -8,10 +8,10 @@ the two classes here only perform it, one with `await` and one without.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 from langchain_core.runnables import RunnableConfig
@@ -22,18 +22,15 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
 )
-from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from psycopg import AsyncConnection, Connection
-from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
 from .core import Core
-from .errors import AppendError, ConfigurationError
+from .errors import ConfigurationError
 from .home import home_folder
-from .pending import AsyncPending, Pending
+from .pending import AsyncPending
 from .plans import (
     Audited,
     Mode,
@@ -49,12 +46,10 @@ from .plans import (
     writes_plan,
 )
 from .serde import strict_serializer
-from .steps import arun, run
-from .trouble import explain
+from .shell import OPTIONS, SNAPSHOT, idle, no_pipeline, refuse, unreachable
+from .steps import arun
 
 T = TypeVar("T")
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-_OPTIONS: dict[str, Any] = {"autocommit": True, "prepare_threshold": 2, "row_factory": dict_row, "connect_timeout": 10}
 
 
 class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
@@ -78,7 +73,7 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
         *,
         home: Path | str | None = None,
     ) -> None:
-        _no_pipeline(pipe)
+        no_pipeline(pipe)
         super().__init__(conn, serde=strict_serializer(serde))
         self.core = Core(Path(home) if home is not None else home_folder())
         self.pending = AsyncPending()
@@ -94,11 +89,11 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
         home: Path | str | None = None,
     ) -> AsyncIterator[Self]:
         """Yield a saver on a connection of its own. Raises ConfigurationError when the database is out of reach."""
-        _no_pipeline(pipeline)
+        no_pipeline(pipeline)
         try:
-            conn = await AsyncConnection.connect(conn_string, **_OPTIONS)
+            conn = await AsyncConnection.connect(conn_string, **OPTIONS)
         except psycopg.Error as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         async with conn:
             saver = cls(conn, serde=serde, home=home)
             await saver.setup()
@@ -155,27 +150,27 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Refuse: evidence is not deleted."""
-        _refuse("delete_thread", thread_id)
+        refuse("delete_thread", thread_id)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Refuse: evidence is not pruned."""
-        _refuse("prune", *thread_ids, strategy)
+        refuse("prune", *thread_ids, strategy)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Refuse: a copy would be rows without the entries that vouch for them."""
-        _refuse("copy_thread", source_thread_id, target_thread_id)
+        refuse("copy_thread", source_thread_id, target_thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Refuse: evidence is not deleted."""
-        _refuse("delete_for_runs", *run_ids)
+        refuse("delete_for_runs", *run_ids)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Refuse: a copy would be rows without the entries that vouch for them."""
-        _refuse("copy_thread", source_thread_id, target_thread_id)
+        refuse("copy_thread", source_thread_id, target_thread_id)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Refuse: evidence is not deleted."""
-        _refuse("delete_for_runs", *run_ids)
+        refuse("delete_for_runs", *run_ids)
 
     async def adrive(self, plan: Plan[T]) -> T:
         """Perform a plan."""
@@ -205,7 +200,7 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
                 return await arun(conn, effect.steps)
             async with conn.transaction():
                 if effect.mode is Mode.SNAPSHOT:
-                    await conn.execute(_SNAPSHOT)
+                    await conn.execute(SNAPSHOT)
                 return await arun(conn, effect.steps)
 
     @asynccontextmanager
@@ -216,7 +211,7 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
                 yield conn
         else:
             async with self.lock:
-                yield _idle(self.conn)
+                yield idle(self.conn)
 
     def _from_thread(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -230,186 +225,3 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
                 remedy="Call the graph's async methods (ainvoke, astream, aupdate_state) there.",
             )
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-
-class AuditedPostgresSaver(PostgresSaver, Audited):
-    """As AsyncAuditedPostgresSaver, for graphs that are called without `await`. May be used from several threads."""
-
-    conn: Any
-
-    def __init__(
-        self,
-        conn: Connection[Any] | ConnectionPool[Connection[Any]],
-        pipe: Any = None,
-        serde: SerializerProtocol | None = None,
-        *,
-        home: Path | str | None = None,
-    ) -> None:
-        _no_pipeline(pipe)
-        super().__init__(conn, serde=strict_serializer(serde))
-        self.core = Core(Path(home) if home is not None else home_folder())
-        self.pending = Pending()
-
-    @classmethod
-    @contextmanager
-    def from_conn_string(
-        cls,
-        conn_string: str,
-        *,
-        pipeline: bool = False,
-        serde: SerializerProtocol | None = None,
-        home: Path | str | None = None,
-    ) -> Iterator[Self]:
-        """Yield a saver on a connection of its own. Raises ConfigurationError when the database is out of reach."""
-        _no_pipeline(pipeline)
-        try:
-            conn = Connection.connect(conn_string, **_OPTIONS)
-        except psycopg.Error as error:
-            raise _unreachable(error) from error
-        with conn:
-            saver = cls(conn, serde=serde, home=home)
-            saver.setup()
-            yield saver
-
-    def setup(self) -> None:
-        """Check schema, keys and trust now. It migrates nothing: that is `countersign migrate`'s."""
-        self.drive(open_plan(self.core))
-
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """Save a checkpoint and the entry that binds it in one transaction, after the thread's earlier writes."""
-        return self.drive(put_plan(self, config, checkpoint, metadata, new_versions))
-
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """Save a task's writes and the entry that binds them in one transaction."""
-        with self.pending.write(str(config["configurable"]["thread_id"]), run_of(config)):
-            self.drive(writes_plan(self, config, writes, task_id, task_path))
-
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a checkpoint whose rows equal what the trail binds. Raises VerificationError, recorded, otherwise."""
-        self.pending.forget(config)
-        return self.drive(tuple_plan(self, config))
-
-    def list(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> Iterator[CheckpointTuple]:
-        """Yield checkpoints, newest first, each checked like `get_tuple`'s."""
-        left = limit
-        for place in self.drive(found_plan(self, config, before)):
-            if left is not None and left <= 0:
-                return
-            found = self.drive(tuple_plan(self, place))
-            # A filter in SQL would read metadata before it was checked.
-            if found is not None and matches(found.metadata, filter):
-                left = None if left is None else left - 1
-                yield found
-
-    # LangGraph's fast path reads rows past the checks; its general one goes through get_tuple.
-    get_delta_channel_history = BaseCheckpointSaver.get_delta_channel_history
-
-    def delete_thread(self, thread_id: str) -> None:
-        """Refuse: evidence is not deleted."""
-        _refuse("delete_thread", thread_id)
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Refuse: evidence is not pruned."""
-        _refuse("prune", *thread_ids, strategy)
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Refuse: a copy would be rows without the entries that vouch for them."""
-        _refuse("copy_thread", source_thread_id, target_thread_id)
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Refuse: evidence is not deleted."""
-        _refuse("delete_for_runs", *run_ids)
-
-    def drive(self, plan: Plan[T]) -> T:
-        """Perform a plan."""
-        try:
-            effect = next(plan)
-            while True:
-                try:
-                    result = self._perform(effect)
-                except BaseException as error:  # noqa: BLE001 - the plan decides
-                    effect = plan.throw(error)
-                else:
-                    effect = plan.send(result)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-
-    async def adrive(self, plan: Plan[T]) -> T:
-        """Refuse: waiting for the database would stop the event loop, and with it every other case."""
-        plan.close()
-        raise ConfigurationError(
-            "An async call reached the sync saver.", remedy="Use AsyncAuditedPostgresSaver for ainvoke and its like."
-        )
-
-    def _perform(self, effect: Unit | Settle) -> Any:
-        if isinstance(effect, Settle):
-            return self.pending.settled(effect.thread, effect.run, effect.done)
-        with self._connection() as conn:
-            if effect.mode is Mode.ALONE:
-                return run(conn, effect.steps)
-            with conn.transaction():
-                if effect.mode is Mode.SNAPSHOT:
-                    conn.execute(_SNAPSHOT)
-                return run(conn, effect.steps)
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection[Any]]:
-        """Yield a connection that nobody else uses meanwhile, and that is in no transaction."""
-        if isinstance(self.conn, ConnectionPool):
-            with self.conn.connection() as conn:
-                yield conn
-        else:
-            with self.lock:
-                yield _idle(self.conn)
-
-
-C = TypeVar("C", bound=Connection[Any] | AsyncConnection[Any])
-
-
-def _idle(conn: C) -> C:
-    if not conn.autocommit:
-        raise ConfigurationError(
-            "The saver's connection is not in autocommit mode, so it would leave transactions open.",
-            remedy="Connect with autocommit=True, as LangGraph's documentation has it, or pass a pool.",
-        )
-    if conn.info.transaction_status == TransactionStatus.INTRANS:
-        raise AppendError(
-            "The saver's connection is inside a transaction that is not the saver's.",
-            remedy="Give the saver a connection or a pool of its own, in autocommit mode.",
-        )
-    return conn
-
-
-def _no_pipeline(pipe: Any) -> None:
-    if pipe:
-        raise ConfigurationError(
-            "An audited saver takes no pipeline: entry and rows need a transaction of their own.",
-            remedy="Leave it out, and pass a connection or a pool alone.",
-        )
-
-
-def _unreachable(error: psycopg.Error) -> ConfigurationError:
-    what, remedy = explain(error)
-    return ConfigurationError(what, remedy=remedy)
-
-
-def _refuse(what: str, *_: object) -> NoReturn:
-    raise AppendError(
-        f"{what} is refused: evidence is only ever added to.",
-        remedy="Keep the thread; lawful erasure of its content will be an entry of its own.",
-    )
