@@ -35,7 +35,7 @@ _TASK = "__pregel_task_id"
 _PRIVATE = ("__pregel_", "__countersign")
 
 
-def attach(graph: G, saver: AsyncAuditedPostgresSaver, *, name: str | None = None, version: str = "unversioned") -> G:
+def attach(graph: G, saver: AnySaver, *, name: str | None = None, version: str = "unversioned") -> G:
     """Return `graph` with every run, resume and edit recorded by `saver`. The graph itself is left as it was.
 
     `name` and `version` say in each entry which workflow it was (default: the graph's own name). Types that the graph's
