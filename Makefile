@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test bench lint format lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements/dev.lock pyproject.toml
@@ -21,10 +21,14 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+bench: $(STAMP)
+	$(BIN)/python benchmarks/case.py
+
 lint: $(STAMP) build/types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy build/types/countersign tests $(wildcard examples benchmarks)
+	$(BIN)/mypy build/types/countersign tests $(wildcard examples)
+	cd benchmarks && MYPYPATH=../build/types:. ../$(BIN)/mypy --config-file ../pyproject.toml .
 	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)
