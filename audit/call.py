@@ -6,11 +6,13 @@ edits go through LangGraph functions that drop foreign keys half-way, so those f
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from langgraph.checkpoint.base import CheckpointTuple
 
@@ -21,23 +23,38 @@ _call: ContextVar[Call | None] = ContextVar("countersign_call", default=None)
 _actor: ContextVar[Actor | None] = ContextVar("countersign_actor", default=None)
 
 
-@dataclass(slots=True)
+_calls: WeakValueDictionary[str, Call] = WeakValueDictionary()
+
+
+@dataclass(slots=True, weakref_slot=True)
 class Call:
-    """Mutable on purpose: the saver and the lifecycle handler note here what happened."""
+    """Mutable on purpose: the saver and the lifecycle handler note here what happened.
+
+    Only its `token` travels in the config, since node code can read that.
+    """
 
     trail: str
     actor: Actor
     workflow: Workflow
     run: str
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    configurable: dict[str, Any] = field(default_factory=dict)
+    """What LangGraph gets for `configurable`: the caller's, resolved once, without private keys, and the token."""
+    channels: frozenset[str] = frozenset()
+    """The names that the graph's author gave; others come from a caller and stay out of bodies."""
+    active: set[Any] = field(default_factory=set)
+    """The nodes under way."""
+    broken: BaseException | None = None
+    """The first failure to record or to verify: nothing of this run goes on after it, whoever catches it."""
     recorded: bool = False
     paused: bool = False
     raised: set[str] = field(default_factory=set)
     """Ids of the questions that an entry tells of; only those are shown."""
     refused: bool = False
     last: CheckpointRef | None = None
-    handover: list[CheckpointTuple | None] = field(default_factory=list)
-    """What LangGraph's next read of the root graph takes instead of reading: the checkpoint that was checked for the
-    entry, so that what was recorded is what runs."""
+    handover: list[tuple[str | None, CheckpointTuple | None]] = field(default_factory=list)
+    """What LangGraph's next read of the root graph takes instead of reading, if it asks for the same id (None: the
+    latest): the checkpoint that was checked for the entry, so that what was recorded is what runs."""
     latest: CheckpointTuple | None = None
     """The root graph's last checkpoint of this run, as it was saved."""
     edited: dict[str, Any] | None = None
@@ -53,8 +70,14 @@ class Call:
 
 def call_of(config: Mapping[str, Any]) -> Call | None:
     """Return the call that a config belongs to, or None when the saver is used without `attach`."""
-    call = (config.get("configurable") or {}).get(CONFIG_KEY)
-    return call if isinstance(call, Call) else _call.get()
+    token = (config.get("configurable") or {}).get(CONFIG_KEY)
+    return _calls.get(token) if isinstance(token, str) else _call.get()
+
+
+def known(call: Call) -> Call:
+    """Return `call`, findable by its token for as long as it lives."""
+    _calls[call.token] = call
+    return call
 
 
 @contextmanager

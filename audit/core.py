@@ -50,6 +50,8 @@ class Core:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._appender: Appender | None = None
+        self.live: set[str] = set()
+        """The runs of this process that go on: what they have not said yet was not lost."""
         self._ledgers: Recent[str, Ledger] = Recent(512)
         self._refused: Recent[tuple[str, str | None, str], bool] = Recent(1024)
         # Guards the ledgers' contents, for savers used from several threads. Never held across I/O.
@@ -161,7 +163,7 @@ class Core:
     def open_run(self, trail: str) -> str | None:
         """Return the run of `trail` of which no entry says how it ended, as far as this process has read it."""
         ledger = self._ledgers.get(trail)
-        return ledger.open_run if ledger else None
+        return ledger.open_run if ledger and ledger.open_run not in self.live else None
 
     def _known(self, trail: str) -> Link:
         ledger = self._ledgers.get(trail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ from .call import CONFIG_KEY, Call
 from .entry import SYSTEM, CheckpointRef
 from .errors import AppendError
 from .kinds import Kind
-from .plans import Plan, Settle, record_plan
+from .plans import Plan, Settle, check_unbroken, record_plan
 from .save import INTERRUPT, interrupts_in, listed
 from .saver import AsyncAuditedPostgresSaver
 from .sync_saver import AuditedPostgresSaver
 
+_ID = re.compile("[0-9a-f]{32}")
 AnySaver = AsyncAuditedPostgresSaver | AuditedPostgresSaver
 
 
@@ -43,10 +45,25 @@ class Handler(GraphCallbackHandler):
             self.saver.drive(self._pause_plan(event, snapshot.next))
         self.call.paused = True
 
-    def on_chain_start(self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any) -> None:
+    def on_chain_start(self, *_: Any, run_id: Any = None, metadata: dict[str, Any] | None = None, **__: Any) -> None:
         """Hold a node until what was written before it, its answer above all, is recorded."""
         if "langgraph_node" in (metadata or {}):
-            self.saver.drive(settle_plan(self.call, set()))
+            self.saver.drive(self._node_plan(run_id))
+
+    def on_chain_end(self, *_: Any, run_id: Any = None, **__: Any) -> None:
+        """Note that a node is no longer at work."""
+        self.call.active.discard(run_id)
+
+    def on_chain_error(self, *_: Any, run_id: Any = None, **__: Any) -> None:
+        """Note that a node is no longer at work."""
+        self.call.active.discard(run_id)
+
+    def _node_plan(self, run_id: Any) -> Plan[None]:
+        if not self.call.recorded:
+            raise AppendError(f"A run of thread {self.call.trail!r} was not recorded.", trail=self.call.trail)
+        check_unbroken(self.call)
+        yield from settle_plan(self.call, set())
+        self.call.active.add(run_id)
 
     def _check(self, event: GraphResumeEvent) -> None:
         if not self.call.recorded:
@@ -80,11 +97,19 @@ class AsyncHandler(Handler):
         self._check(event)
 
     async def on_chain_start(  # type: ignore[override]
-        self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any
+        self, *_: Any, run_id: Any = None, metadata: dict[str, Any] | None = None, **__: Any
     ) -> None:
         """As Handler's."""
         if "langgraph_node" in (metadata or {}):
-            await self.saver.adrive(settle_plan(self.call, set()))
+            await self.saver.adrive(self._node_plan(run_id))
+
+    async def on_chain_end(self, *_: Any, run_id: Any = None, **__: Any) -> None:  # type: ignore[override]
+        """As Handler's."""
+        self.call.active.discard(run_id)
+
+    async def on_chain_error(self, *_: Any, run_id: Any = None, **__: Any) -> None:  # type: ignore[override]
+        """As Handler's."""
+        self.call.active.discard(run_id)
 
     async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
         """As Handler's."""
@@ -96,27 +121,31 @@ class AsyncHandler(Handler):
 
 def settle_plan(call: Call, shown: set[str]) -> Plan[None]:
     """Wait until the questions that a chunk shows are recorded, before the chunk is handed out."""
-    yield Settle(call.trail, call.run, lambda: shown <= call.raised, submitted=True)
+    yield Settle(
+        call.trail, call.token, done=lambda: shown <= call.raised, busy=lambda: bool(call.active), submitted=True
+    )
 
 
 def questions(chunk: Any) -> set[str]:
-    """Return the ids of the questions that a streamed chunk shows, in any of LangGraph's stream formats."""
-    if isinstance(chunk, tuple):
+    """Return the ids of the questions that a streamed chunk shows, in any of LangGraph's stream formats.
+
+    A graph's own state may have a key `interrupts`; only what has the form of LangGraph's ids is taken for one.
+    """
+    if isinstance(chunk, tuple) and chunk:
         return questions(chunk[-1])
     if not isinstance(chunk, Mapping):
         return set()
     shown = {item.id for name in (INTERRUPT, "interrupts") for item in interrupts_in(chunk.get(name))}
-    shown |= {item["id"] for item in _plain_interrupts(chunk.get("interrupts"))}
-    return shown.union(*(questions(chunk.get(name)) for name in ("data", "payload", "values")))
-
-
-def _plain_interrupts(value: Any) -> list[Mapping[str, Any]]:
-    """Return the questions that LangGraph's task and debug streams show as mappings."""
-    items = value if isinstance(value, (list, tuple)) else ()
-    return [item for item in items if isinstance(item, Mapping) and "id" in item]
+    items = chunk.get("interrupts")
+    for item in items if isinstance(items, (list, tuple)) else ():
+        found = item.get("id") if isinstance(item, Mapping) else None
+        if isinstance(found, str) and _ID.fullmatch(found):
+            shown.add(found)
+    inner = [chunk[name] for name in ("data", "payload") if "type" in chunk and name in chunk]
+    return shown.union(*map(questions, inner))
 
 
 def _paused(call: Call) -> RunnableConfig:
     """Return the address of the state at a pause: the checkpoint this run saved last, which need not be read again."""
-    call.handover = [call.latest] if call.latest else []
-    return {"configurable": {"thread_id": call.trail, CONFIG_KEY: call}}
+    call.handover = [(None, call.latest)] if call.latest else []
+    return {"configurable": {"thread_id": call.trail, CONFIG_KEY: call.token}}

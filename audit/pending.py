@@ -67,10 +67,17 @@ class AsyncPending(_Failures):
             if not ticket.done():
                 ticket.set_result(None)
 
-    async def settled(self, thread: str, run: str | None, done: Callable[[], bool] = lambda: True) -> None:
+    async def settled(
+        self,
+        thread: str,
+        run: str | None,
+        done: Callable[[], bool] = lambda: True,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Wait for the thread's writes under way, and until `done`.
 
-        Raises AppendError if one of this run's writes failed, or when `done` does not come true in 30 seconds.
+        Raises AppendError if one of this run's writes failed, or when `done` does not come true in 30 seconds in which
+        the run was not `busy`.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -79,7 +86,9 @@ class AsyncPending(_Failures):
             self._raise(thread, run)
             if done():
                 return
-            if time.monotonic() > deadline:
+            if busy():
+                deadline = time.monotonic() + _PATIENCE
+            elif time.monotonic() > deadline:
                 raise _overdue(thread)
             await asyncio.sleep(0.001)
 
@@ -109,7 +118,13 @@ class Pending(_Failures):
                     del self._running[thread]
                 self._changed.notify_all()
 
-    def settled(self, thread: str, run: str | None, done: Callable[[], bool] = lambda: True) -> None:
+    def settled(
+        self,
+        thread: str,
+        run: str | None,
+        done: Callable[[], bool] = lambda: True,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         """As AsyncPending's."""
 
         def over() -> bool:
@@ -117,6 +132,8 @@ class Pending(_Failures):
 
         with self._changed:
             in_time = self._changed.wait_for(over, _PATIENCE)
+            while not in_time and busy():
+                in_time = self._changed.wait_for(over, _PATIENCE)
         self._raise(thread, run)
         if not in_time:
             raise _overdue(thread)

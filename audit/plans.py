@@ -23,7 +23,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
 
-from .call import call_of
+from .call import Call, call_of
 from .core import Core, MovedError, Saved
 from .entry import Entry, EntryDraft, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
@@ -64,6 +64,8 @@ class Settle:
     thread: str
     run: str | None
     done: Callable[[], bool] = lambda: True
+    busy: Callable[[], bool] = lambda: False
+    """Whether the run's own nodes are at work: LangGraph may queue a write behind them, for however long they take."""
     submitted: bool = False
     """Count writes that were handed to the event loop just now, and have not begun."""
 
@@ -88,11 +90,12 @@ def put_plan(
     """Save a checkpoint and the entry that binds it, after the thread's earlier writes."""
     configurable = config["configurable"]
     thread = thread_of(config)
-    yield Settle(thread, run_of(config))
-    before = (yield from _before_plan(saver, config)) if metadata.get("source") == "update" else None
-    yield from _save_plan(saver.core, prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before))
-    # Where LangGraph runs saves in threads, a write submitted earlier may have begun only now.
-    yield Settle(thread, run_of(config))
+    with _unbroken(call_of(config)):
+        yield Settle(thread, run_of(config))
+        before = (yield from _before_plan(saver, config)) if metadata.get("source") == "update" else None
+        yield from _save_plan(saver.core, prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before))
+        # Where LangGraph runs saves in threads, a write submitted earlier may have begun only now.
+        yield Settle(thread, run_of(config))
     return {
         "configurable": {
             "thread_id": configurable["thread_id"],
@@ -107,8 +110,9 @@ def writes_plan(
 ) -> Plan[None]:
     """Save a task's writes and the entry that binds them."""
     thread_of(config)
-    save = prepare_writes(saver.serde, config, writes, task_id, task_path)
-    yield from _save_plan(saver.core, save)
+    with _unbroken(call_of(config)):
+        save = prepare_writes(saver.serde, config, writes, task_id, task_path)
+        yield from _save_plan(saver.core, save)
     if save.call:
         save.call.raised.update(interrupt.id for interrupt in save.interrupts)
 
@@ -120,10 +124,11 @@ def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple |
     ns = configurable.get("checkpoint_ns", "")
     call = call_of(config)
     if call is not None and call.handover and not ns:
-        found = call.handover.pop()
-        if checkpoint_id is None or (found and found.config["configurable"]["checkpoint_id"] == checkpoint_id):
+        asked, found = call.handover.pop()
+        if asked == checkpoint_id:
             return found
-    loaded = yield from _load_plan(saver.core, config, thread_of(config), ns, checkpoint_id)
+    with _unbroken(call):
+        loaded = yield from _load_plan(saver.core, config, thread_of(config), ns, checkpoint_id)
     if loaded is None:
         return None
     if call is not None and call.editing:
@@ -264,9 +269,30 @@ def thread_of(config: RunnableConfig) -> str:
 
 
 def run_of(config: RunnableConfig) -> str | None:
-    """Return the run that a config belongs to, or None without `attach`."""
+    """Return what tells the runs of this process apart, or None without `attach`. A caller may use a run id twice."""
     call = call_of(config)
-    return call.run if call else None
+    return call.token if call else None
+
+
+def check_unbroken(call: Call | None) -> None:
+    """Raise AppendError if something of this run could not be recorded or did not verify, whoever caught that."""
+    if call is not None and call.broken is not None:
+        raise AppendError(
+            f"The run stops, since something of it could not be recorded or did not verify: {call.broken}",
+            remedy="Resume it when that is mended.",
+            trail=call.trail,
+        ) from call.broken
+
+
+@contextmanager
+def _unbroken(call: Call | None) -> Iterator[None]:
+    check_unbroken(call)
+    try:
+        yield
+    except (AppendError, VerificationError) as error:
+        if call is not None:
+            call.broken = error
+        raise
 
 
 def _tuple_of(saver: Audited, value: dict[str, Any]) -> CheckpointTuple:

@@ -159,7 +159,7 @@ class WritesSave:
         if not written.rows:
             return []
         writes = self.writes
-        channels, beyond = listed("channels", sorted({row[1] for row in writes.rows}))
+        channels, beyond = self._channels(sorted({row[1] for row in writes.rows}))
         asked = self._asked(written)
         return [
             self._draft(
@@ -178,11 +178,21 @@ class WritesSave:
             ),
         ]
 
+    def _is_edit(self) -> bool:
+        return self.writes.path.startswith(_EDIT_PATH) or (self.call is not None and self.call.editing)
+
+    def _channels(self, names: list[str]) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return how channels are named: in the body only if the graph's author named them all, as bodies stay."""
+        own = self.call.channels if self.call else frozenset(names)
+        if all(name in own or name.startswith("__") for name in names):
+            return listed("channels", names)
+        return {"channels_count": len(names)}, {"channels": list(names)}
+
     def _draft(self, kind: str, **fields: Any) -> EntryDraft:
         return EntryDraft(
             self.writes.thread,
             kind,
-            actor=_editor(self.call) if self.writes.path.startswith(_EDIT_PATH) else SYSTEM,
+            actor=_editor(self.call) if self._is_edit() else SYSTEM,
             workflow=self.call.workflow if self.call else None,
             run=self.call.run if self.call else None,
             checkpoint=CheckpointRef(self.writes.checkpoint, self.writes.ns),

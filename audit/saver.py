@@ -194,7 +194,7 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
         if isinstance(effect, Settle):
             if effect.submitted:
                 await asyncio.sleep(0)  # what was submitted before this takes its first step now
-            return await self.pending.settled(effect.thread, effect.run, effect.done)
+            return await self.pending.settled(effect.thread, effect.run, effect.done, effect.busy)
         async with self._connection() as conn:
             if effect.mode is Mode.ALONE:
                 return await arun(conn, effect.steps)

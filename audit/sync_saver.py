@@ -172,7 +172,7 @@ class AuditedPostgresSaver(PostgresSaver, Audited):
 
     def _perform(self, effect: Unit | Settle) -> Any:
         if isinstance(effect, Settle):
-            return self.pending.settled(effect.thread, effect.run, effect.done)
+            return self.pending.settled(effect.thread, effect.run, effect.done, effect.busy)
         with self._connection() as conn:
             if effect.mode is Mode.ALONE:
                 return run(conn, effect.steps)

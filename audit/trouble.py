@@ -28,13 +28,17 @@ _BY_STATE: dict[str, tuple[str, str]] = {
 def explain(error: psycopg.Error) -> tuple[str, str]:
     """Return (what happened, what to do) for an error of the driver or the server."""
     known = _BY_STATE.get(error.sqlstate or "")
-    text = " ".join(str(error).split())
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if known:
         return f"{known[0]}: {text}", known[1]
     if isinstance(error, psycopg.DataError) and "NUL" in text:
         return f"A text holds a NUL character: {text}", "Remove it: PostgreSQL stores no NUL in text."
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-        return f"The database's address is not one: {text}", "Check COUNTERSIGN_DATABASE_URL."
+        # libpq's own message repeats the address, password and all.
+        return (
+            "The database's address is not one",
+            "Check COUNTERSIGN_DATABASE_URL: it begins with postgresql://, special characters percent-encoded.",
+        )
     if isinstance(error, psycopg.OperationalError):
         return (
             f"The database cannot be reached, or the connection broke: {text}",

@@ -68,7 +68,7 @@ def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> s
         return "new input"
     if kind == "run.resumed":
         answers = {name: value for name, value in payload.items() if name in ("resume", "update", "goto")}
-        return f"goes on with {plain(answers)}" if answers else "goes on"
+        return f"resumed with {plain(answers)}" if answers else "resumed"
     if kind == "key.introduced":
         return f"key for {', '.join(detail.get('kinds', []))}"
     return ""

@@ -14,12 +14,12 @@ import click
 import psycopg
 
 from countersign.audit.deployment import claimed_origin_steps
-from countersign.audit.errors import AuditError, ConfigurationError
+from countersign.audit.errors import AuditError, ConfigurationError, NotFoundError
 from countersign.audit.home import home_folder
 from countersign.audit.keys import KeyFolder, Trust
 from countersign.audit.migrate import migrate, migration_sql
 from countersign.audit.schema import revision_steps
-from countersign.audit.steps import run
+from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.trouble import explain
 from countersign.audit.verify import EXIT_CODES, Report
 from countersign.audit.verify_database import verify_database
@@ -148,7 +148,22 @@ def verify(target: Database, *, trail: str | None = None, trust_file: Path | Non
             raise ConfigurationError(
                 "This database was never prepared for Countersign.", remedy="Run: countersign migrate"
             )
-        return verify_database(conn, _trust(conn, target, trust_file), trail=trail)
+        trust = _trust(conn, target, trust_file)
+        if trail is not None and not run(conn, _known_steps(trail)):
+            raise NotFoundError(f"There is no trail {trail!r}.", remedy="A trail's name is LangGraph's thread id.")
+        return verify_database(conn, trust, trail=trail)
+
+
+def _known_steps(trail: str) -> Steps[bool]:
+    """Tell whether there is anything of this name: entries, or rows that somebody left without entries."""
+    rows = yield Statement(
+        "SELECT EXISTS (SELECT FROM audit.entries WHERE trail = %(trail)s)"
+        " OR EXISTS (SELECT FROM checkpoints WHERE thread_id = %(trail)s)"
+        " OR EXISTS (SELECT FROM checkpoint_writes WHERE thread_id = %(trail)s)"
+        " OR EXISTS (SELECT FROM checkpoint_blobs WHERE thread_id = %(trail)s)",
+        {"trail": trail},  # type: ignore[arg-type]
+    )
+    return bool(rows[0][0])
 
 
 def _has_evidence(conn: psycopg.Connection[Any]) -> bool:

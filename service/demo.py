@@ -9,6 +9,8 @@ import shlex
 import subprocess
 import sys
 import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,11 @@ from countersign.reports.trail import trail_rows
 
 from .database import Database, database
 from .describe import describe
+from .embedded import EmbeddedDatabase
 from .order_workflow import new_order, order_workflow
 
 _HONEST, _CHEATED = 60, 600
+_LOCK = 0x64656D6F
 _SHOWN = ("run.started", "interrupt.raised", "state.updated", "run.resumed", "run.completed", "run.refused")
 
 
@@ -51,28 +55,60 @@ def demo(out: Path) -> None:
         done = migrate(target.owner_url, target.home, os.environ.get("COUNTERSIGN_ORIGIN"))
         _note(f"schema, roles and keys are ready; keys and trust.json in {done.keys}")
         trust = Trust.load(done.keys / "trust.json")
-        revised, waiting = asyncio.run(_orders(target))
-        report = _verify(target, trust)
-        if report.verdict is not Verdict.PASSED:
-            _note("something else than this demonstration changed this database; it goes on all the same")
-        _leave(target, trust, revised, report, out)
-        caught = _cheat(target, trust, waiting)
-        _say("What you have now")
-        _note(f"{out}/trail.jsonl  every entry of case {revised} as a signed DSSE envelope")
-        _note(f"{out}/trail.csv    the same for a spreadsheet")
-        _note(f"{out}/verify.json  the report on the honest database")
-        _try_it(target, waiting)
-    if report.verdict is not Verdict.PASSED or not caught:
+        with _alone(target):
+            caught = _story(target, trust, out)
+    if not caught:
         sys.exit(1)
+
+
+def _story(target: Database, trust: Trust, out: Path) -> bool:
+    """Tell the story; return whether it ended as it should."""
+    if _put_back(target):
+        _note("an earlier demonstration was killed in the middle of its cheat; its row is put back")
+    before = _verify(target, trust)
+    if before.verdict is not Verdict.PASSED:
+        _say("This database does not verify to begin with, so the demonstration stops")
+        for line in describe(before).splitlines():
+            _note(line)
+        return False
+    revised, waiting = asyncio.run(_orders(target))
+    report = _verify(target, trust)
+    _leave(target, trust, revised, report, out)
+    caught = _cheat(target, trust, waiting)
+    _say("What you have now")
+    _note(f"{out}/trail.jsonl  every entry of case {revised} as a signed DSSE envelope")
+    _note(f"{out}/trail.csv    the same for a spreadsheet")
+    _note(f"{out}/verify.json  the report on the honest database")
+    _try_it(target, waiting)
+    return caught and report.verdict is Verdict.PASSED
+
+
+@contextmanager
+def _alone(target: Database) -> Iterator[None]:
+    """Hold off other demonstrations on this database: they would verify while this one cheats."""
+    with psycopg.connect(target.app_url, autocommit=True) as conn:
+        taken = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        if not (taken and taken[0]):
+            _note("waiting for another demonstration on this database")
+            conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        yield
+
+
+def _put_back(target: Database) -> bool:
+    """Undo the cheat of a demonstration that was killed: only rows of its own cases that hold just what it wrote."""
+    with psycopg.connect(target.app_url) as conn:
+        done = conn.execute(
+            "UPDATE checkpoints SET checkpoint = jsonb_set(checkpoint, '{channel_values,dose_mg}', %s::text::jsonb) "
+            "WHERE thread_id ~ '^order-[0-9a-f]{6}-4$' AND checkpoint #>> '{channel_values,dose_mg}' = %s",
+            (str(_HONEST), str(_CHEATED)),
+        )
+        return done.rowcount > 0
 
 
 async def _orders(target: Database) -> tuple[str, str]:
     """Run the four cases; return the ids of the one that was revised twice and of the one that still waits."""
     batch = uuid.uuid4().hex[:6]
-    async with AsyncAuditedPostgresSaver.from_conn_string(target.app_url, home=target.home) as saver:
-        graph = attach(
-            order_workflow().compile(interrupt_before=["review"]), saver, name="medication-order", version="1"
-        )
+    async with _graph(target) as graph:
         _say("Four medication orders; each pauses for a pharmacist after the analysis")
         await _case(graph, f"order-{batch}-1", "P-101", "warfarin", [("approved", "INR stable, standard monitoring")])
         await _case(graph, f"order-{batch}-2", "P-102", "methotrexate", [("rejected", "pregnancy not excluded")])
@@ -120,7 +156,8 @@ def _leave(target: Database, trust: Trust, case: str, report: Report, out: Path)
     _say(f"The trail of {case}: {len(rows)} entries, of which these {shown} tell the story")
     for row in rows:
         if row.kind in _SHOWN:
-            click.echo(f"  {row.seq:>3}  {row.occurred_at:%H:%M:%S}  {row.kind:<16}  {row.actor:<13}  {row.what}")
+            line = f"  {row.seq:>3}  {row.occurred_at:%H:%M:%S}  {row.kind:<16}  {row.actor:<13}  {row.what}"
+            click.echo(line.rstrip())
     _say("countersign verify")
     for line in describe(report).splitlines():
         _note(line)
@@ -130,8 +167,10 @@ def _leave(target: Database, trust: Trust, case: str, report: Report, out: Path)
 
 
 def _cheat(target: Database, trust: Trust, case: str) -> bool:
-    """Raise the dose of the waiting case with psql, and show who notices. Puts the row back, whatever happens."""
-    _say(f"Now the cheat: with psql, {_HONEST} mg of heparin become {_CHEATED} mg in the case that waits")
+    """Raise the dose of the approved case with psql before it resumes, and show who notices. Puts the row back."""
+    _say(f"Now the cheat: between decision and resume, {_HONEST} mg of heparin become {_CHEATED} mg")
+    asyncio.run(_decide(target, case))
+    _note(f"{case}: pharmacist-17 says approved: {_HONEST} mg; then, with psql:")
     click.echo(f"  $ {_psql_line(target, _edit(case, _CHEATED))}")
     _psql(target, _edit(case, _CHEATED))
     try:
@@ -143,23 +182,35 @@ def _cheat(target: Database, trust: Trust, case: str) -> bool:
     finally:
         _psql(target, _edit(case, _HONEST))
     again = _verify(target, trust)
-    _note(f"the row is put back; countersign verify: {again.verdict.value} (the refusal stays in the trail)")
+    remark = " (the refusal stays in the trail)" if again.verdict is Verdict.PASSED else ""
+    _note(f"the row is put back; countersign verify: {again.verdict.value}{remark}")
     return refused and report.verdict is Verdict.FAILED and again.verdict is Verdict.PASSED
 
 
-async def _resume(target: Database, case: str) -> bool:
-    config = {"configurable": {"thread_id": case}}
+@asynccontextmanager
+async def _graph(target: Database) -> AsyncIterator[Any]:
     async with AsyncAuditedPostgresSaver.from_conn_string(target.app_url, home=target.home) as saver:
-        graph: Any = attach(order_workflow().compile(interrupt_before=["review"]), saver, name="medication-order")
+        yield attach(order_workflow().compile(interrupt_before=["review"]), saver, name="medication-order", version="1")
+
+
+async def _decide(target: Database, case: str) -> None:
+    async with _graph(target) as graph:
+        with acting_as("pharmacist-17", role="pharmacist"):
+            await graph.aupdate_state(
+                {"configurable": {"thread_id": case}}, {"decision": "approved", "notes": "as proposed"}
+            )
+
+
+async def _resume(target: Database, case: str) -> bool:
+    async with _graph(target) as graph:
         try:
             with acting_as("pharmacist-17", role="pharmacist"):
-                await graph.aupdate_state(config, {"decision": "approved", "notes": ""})
-                await graph.ainvoke(None, config)
+                await graph.ainvoke(None, {"configurable": {"thread_id": case}})
         except VerificationError as error:
-            _note(f"the pharmacist signs and resumes: refused. {error.message}")
+            _note(f"resume: refused. {error.message}")
             return True
         except AuditError as error:
-            _note(f"the pharmacist signs and resumes: {error}")
+            _note(f"resume: {error}")
     return False
 
 
@@ -171,19 +222,20 @@ def _edit(case: str, dose: int) -> str:
     )
 
 
-def _psql_command(target: Database, sql: str) -> list[str]:
-    if target.embedded:
-        return [str(target.embedded.psql), "-qX", target.embedded.admin_url, "-c", sql]
-    return ["psql", "-qX", target.app_url, "-c", sql]
+def _psql_command(server: EmbeddedDatabase, sql: str) -> list[str]:
+    return [str(server.psql), "-qX", server.admin_url, "-c", sql]
 
 
 def _psql_line(target: Database, sql: str) -> str:
-    return shlex.join(_psql_command(target, sql)[:-1]) + f' "{sql}"'
+    # Not the address itself: it may hold a password.
+    if not target.embedded:
+        return f'psql -qX "$COUNTERSIGN_DATABASE_URL" -c "{sql}"'
+    return shlex.join(_psql_command(target.embedded, sql)[:-1]) + f' "{sql}"'
 
 
 def _psql(target: Database, sql: str) -> None:
     if target.embedded:
-        subprocess.run(_psql_command(target, sql), check=True)  # noqa: S603 - the line that was just printed
+        subprocess.run(_psql_command(target.embedded, sql), check=True)  # noqa: S603 - the line that was just printed
         return
     with psycopg.connect(target.app_url) as conn:
         conn.execute(sql.encode())

@@ -7,6 +7,10 @@ from countersign.audit.verify import Report
 _FINDINGS = 20
 
 
+def _many(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def describe(report: Report) -> str:
     """Return the report for people: the verdict first, then the first damage, then what was looked at."""
     counts = report.counts
@@ -16,8 +20,8 @@ def describe(report: Report) -> str:
     if more > 0:
         lines.append(f"  ... and {more} more findings (--json shows them)")
     lines.append(
-        f"checked: {counts.trails} trails, {counts.entries} entries, {counts.payloads} payloads, {counts.rows} rows of "
-        "LangGraph's tables"
+        f"checked: {_many(counts.trails, 'trail')}, {_many(counts.entries, 'entry', 'entries')}, "
+        f"{_many(counts.payloads, 'payload')}, {_many(counts.rows, 'row')} of LangGraph's tables"
     )
     lines += [f"{item['status']}: {item['what']} ({item['detail']})" for item in report.trust]
     return "\n".join(lines)

@@ -169,7 +169,7 @@ def upgrade() -> None:
         BEGIN
             RAISE EXCEPTION '% on %.% is refused: evidence is only ever added to', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
                 USING ERRCODE = 'insufficient_privilege',
-                      HINT = 'Corrections are new entries; see docs/architecture.md.';
+                      HINT = 'What was wrong is corrected by a new entry.';
         END
         $$
         """

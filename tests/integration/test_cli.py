@@ -92,7 +92,9 @@ async def test_one_trail_is_verified_alone(used: Database) -> None:
     edit(used)
 
     assert run("verify", "--trail", trail, url=used.app_url, home=used.home).exit_code == 1
-    assert run("verify", "--trail", "another", url=used.app_url, home=used.home).exit_code == 0
+    assert run("verify", "--trail", "@keys", url=used.app_url, home=used.home).exit_code == 0
+    unknown = run("verify", "--trail", "another", url=used.app_url, home=used.home)
+    assert (unknown.exit_code, "no trail 'another'" in unknown.stderr) == (2, True)
 
 
 async def test_a_trust_file_stands_in_for_the_home(used: Database, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_demonstration_approves_rejects_revises_and_is_not_fooled(
     assert "DO NOT GIVE methotrexate to P-102: pregnancy not excluded" in printed
     assert "1000 mg vancomycin proposed" in printed
     assert "GIVE 750 mg vancomycin to P-103" in printed
-    assert "resumes: refused. Row checkpoints" in printed
+    assert "resume: refused. Row checkpoints" in printed
     assert re.search(r"countersign verify:\n +verdict: failed\n +Row checkpoints", printed)
     assert "countersign verify: passed (the refusal stays in the trail)" in printed
 
