@@ -33,6 +33,7 @@ from .sync_saver import AuditedPostgresSaver
 G = TypeVar("G", bound=Pregel[Any, Any, Any, Any])
 _DURABILITY = "__pregel_durability"
 _TASK = "__pregel_task_id"
+_OF_A_WAITING_TASK = (INTERRUPT, "__resume__", "__error__", "__error_source_node__")
 _PRIVATE = ("__pregel_", "__countersign")
 
 
@@ -281,7 +282,7 @@ class _Audited(Pregel[Any, Any, Any, Any]):
             detail["command"] = [*sorted(answers)]
             payload |= answers
         if loaded is not None and (given is None or isinstance(given, Command)):
-            short, long = listed("interrupts", sorted(call.raised))
+            short, long = listed("interrupts", sorted(_unanswered(loaded)))
             return call.draft(Kind.RUN_RESUMED, checkpoint=call.last, detail=detail | short, payload=payload | long)
         detail["continues"] = loaded is not None
         if not isinstance(given, Command):
@@ -357,6 +358,18 @@ def _open_interrupts(loaded: CheckpointTuple) -> set[str]:
         item.id
         for _, channel, value in loaded.pending_writes or ()
         if channel == INTERRUPT
+        for item in interrupts_in(value)
+    }
+
+
+def _unanswered(loaded: CheckpointTuple) -> set[str]:
+    """Return the questions still open: a task that wrote anything but questions, answers or errors has its answer."""
+    writes = loaded.pending_writes or ()
+    done = {task for task, channel, _ in writes if channel not in _OF_A_WAITING_TASK}
+    return {
+        item.id
+        for task, channel, value in writes
+        if channel == INTERRUPT and task not in done
         for item in interrupts_in(value)
     }
 
