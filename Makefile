@@ -46,7 +46,7 @@ build/types: $(STAMP)
 # Pins with hashes, and no index or host in the file.
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" \
 	  --extra service --extra reports --extra embedded --extra hsm --group dev \
 	  pyproject.toml --output-file requirements/dev.lock
