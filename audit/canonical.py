@@ -24,6 +24,9 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 Dump = Callable[[Any], tuple[str, bytes]]
 
+_encode_sorted = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False, sort_keys=True
+).encode
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -34,7 +37,8 @@ def canonical(value: Json) -> bytes:
     that JSON has no word for, or nesting deeper than 200.
     """
     try:
-        return _encode(_ordered(value, 0)).encode("utf-8")
+        # UTF-16 code units and code points order ASCII alike, which is what keys nearly always are; see _ordered.
+        return (_encode_sorted(value) if _check(value, 0) else _encode(_ordered(value))).encode("utf-8")
     except UnicodeEncodeError as error:
         raise MalformedError(f"A string is not valid Unicode: {error.object[error.start : error.end]!r}.") from error
 
@@ -59,7 +63,7 @@ def format_time(moment: datetime) -> str:
     """Return RFC 3339 in UTC with exactly six decimals and `Z`. `moment` must carry its zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
-    return moment.astimezone(UTC).strftime(TIME_FORMAT).rjust(27, "0")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -143,32 +147,39 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _ordered(value: Any, depth: int) -> Any:
-    """Return `value` with keys in the order of RFC 8785, section 3.2.3, having refused what has no one encoding."""
+def _check(value: Any, depth: int) -> bool:
+    """Refuse what has no one encoding. Returns whether all keys are ASCII."""
     kind = type(value)
     if value is None or kind is str or kind is bool:
-        return value
+        return True
     if kind is int:
         if -MAX_INT <= value <= MAX_INT:
-            return value
+            return True
         raise MalformedError(f"An integer beyond +-(2^53-1), of {value.bit_length()} bits.")
     if depth >= MAX_DEPTH:
         raise MalformedError(f"Nested deeper than {MAX_DEPTH} levels.")
+    plain = True
     if kind is dict:
-        return {key: _ordered(value[key], depth + 1) for key in _sorted_keys(value)}
+        for key, item in value.items():
+            if type(key) is not str:
+                raise MalformedError(f"A key that is not a string: {key!r}.")
+            plain = _check(item, depth + 1) and plain and key.isascii()
+        return plain
     if kind is list:
-        return [_ordered(item, depth + 1) for item in value]
+        for item in value:
+            plain = _check(item, depth + 1) and plain
+        return plain
     raise MalformedError(f"A {kind.__name__} has no place in canonical JSON: {value!r}.")
 
 
-def _sorted_keys(value: dict[Any, Any]) -> list[str]:
-    plain = True
-    for key in value:
-        if type(key) is not str:
-            raise MalformedError(f"A key that is not a string: {key!r}.")
-        plain = plain and key.isascii()
-    # UTF-16 code units and code points order ASCII alike; beyond the BMP they differ.
-    return sorted(value) if plain else sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+def _ordered(value: Any) -> Any:
+    """Return a checked value with its keys in the order of RFC 8785, section 3.2.3: by UTF-16 code units."""
+    if type(value) is dict:
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        return {key: _ordered(value[key]) for key in keys}
+    if type(value) is list:
+        return [_ordered(item) for item in value]
+    return value
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

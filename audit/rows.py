@@ -26,16 +26,20 @@ class Table:
     name: str
     types: Mapping[str, str]
     key: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    """The columns in the order they are digested."""
+    _places: tuple[int, ...] = ()
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns in the order they are digested."""
-        return tuple(self.types)
+    def __post_init__(self) -> None:
+        columns = tuple(self.types)
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "_places", tuple(columns.index(column) for column in self.key))
 
     def key_of(self, row: Sequence[Column]) -> RowKey:
         """Return the identity of a row given in the order of `columns`."""
-        by_name = dict(zip(self.columns, row, strict=True))
-        return self.name, tuple(str(by_name[column]) for column in self.key)
+        if len(row) != len(self.columns):
+            raise ValueError(f"a row of {self.name} has {len(self.columns)} columns, not {len(row)}")
+        return self.name, tuple([str(row[place]) for place in self._places])
 
 
 def _typed(texts: str, **others: str) -> dict[str, str]:
