@@ -59,6 +59,20 @@ def test_the_demonstration_approves_rejects_revises_and_is_not_fooled(
     assert "countersign verify: passed (the refusal stays in the trail)" in printed
 
 
+def test_the_readme_shows_what_is_printed(demonstrated: tuple[Database, Path, str]) -> None:
+    _, _, printed = demonstrated
+    shown = re.search(r"<!-- demo output -->\n```\n(.*?)```", README.read_text(), re.DOTALL)
+    assert shown
+    lines = [_without_ids(line) for line in shown[1].splitlines() if line and not line.startswith("  $")]
+    said = [_without_ids(line) for line in printed.splitlines()]
+    assert [line for line in lines if line not in said] == []
+
+
+def _without_ids(line: str) -> str:
+    line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|order-[0-9a-f]{6}", "ID", line)
+    return re.sub(r"deployment key \w+ of \S+\)", "deployment key)", line)
+
+
 def test_the_files_hold_the_whole_revised_trail(demonstrated: tuple[Database, Path, str]) -> None:
     _, out, _ = demonstrated
     envelopes = [json.loads(line) for line in (out / "trail.jsonl").read_bytes().splitlines()]
