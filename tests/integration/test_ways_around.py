@@ -226,7 +226,8 @@ def test_who_stops_reading_a_finished_stream_has_not_failed_it(database: Databas
         for chunk in graph.stream(Command(resume="yes"), config):
             if "order" in chunk:
                 break
-    assert database.kinds(trail)[-1] in {"run.completed", "run.failed"}
+    # LangGraph shows what a node wrote before it saves the step: who stops there has stopped the run.
+    assert database.kinds(trail)[-1] == "run.failed"
     assert database.verify().findings == []
 
 
