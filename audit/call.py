@@ -16,13 +16,15 @@ from weakref import WeakValueDictionary
 
 from langgraph.checkpoint.base import CheckpointTuple
 
+from .differences import Followed
 from .entry import UNATTRIBUTED, Actor, CheckpointRef, EntryDraft, Workflow
+from .errors import AppendError
+from .kinds import Kind
 
 CONFIG_KEY = "__countersign_call"
+_AUTH_USER = "langgraph_auth_user"
 _call: ContextVar[Call | None] = ContextVar("countersign_call", default=None)
 _actor: ContextVar[Actor | None] = ContextVar("countersign_actor", default=None)
-
-
 _calls: WeakValueDictionary[str, Call] = WeakValueDictionary()
 
 
@@ -48,8 +50,19 @@ class Call:
     """The first failure to record or to verify: nothing of this run goes on after it, whoever catches it."""
     recorded: bool = False
     paused: bool = False
+    ended: bool = False
+    """Whether an entry of this run says how it paused."""
+    addressed: bool = False
+    """Whether the caller named a checkpoint to start from, so that it may be another than the latest."""
+    within: dict[str, str] = field(default_factory=dict)
+    """The checkpoints that the caller named for subgraphs to start from, by namespace."""
+    waiting: set[str] = field(default_factory=set)
+    """Ids of the questions at which the run ended."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     raised: set[str] = field(default_factory=set)
     """Ids of the questions that an entry tells of; only those are shown."""
+    nodes: dict[str, str] = field(default_factory=dict)
+    """The names of the nodes under way or done, by task id."""
     refused: bool = False
     last: CheckpointRef | None = None
     handover: list[tuple[str | None, CheckpointTuple | None]] = field(default_factory=list)
@@ -62,10 +75,28 @@ class Call:
     editing: bool = False
     given: list[Sequence[Any]] = field(default_factory=list)
     """What a caller passed to update_state, one item per superstep still to be saved."""
+    followed: dict[str, Followed] = field(default_factory=dict)
+    """The channels of which an edit's checkpoints hold only differences."""
 
     def draft(self, kind: str, *, actor: Actor | None = None, **fields: Any) -> EntryDraft:
         """Return a draft that carries this call's trail, actor, workflow and run."""
         return EntryDraft(self.trail, kind, actor=actor or self.actor, workflow=self.workflow, run=self.run, **fields)
+
+    def fork(self, start: CheckpointRef | None, latest: str | None, *, copies: bool = False) -> EntryDraft | None:
+        """Return the entry which says that the thread goes on from `start` and no longer from its `latest` checkpoint.
+
+        Raises AppendError when no other checkpoint was asked for: then the thread went on since it was looked at.
+        """
+        if latest is None or (start is not None and start.id == latest):
+            return None
+        if start is not None and (self.addressed or copies):
+            return self.draft(Kind.RUN_FORKED, checkpoint=start, detail={"latest": latest})
+        was = f"at checkpoint {start.id}" if start else "empty"
+        raise AppendError(
+            f"The thread {self.trail!r} went on while this call was made: it was {was} and is now at {latest}.",
+            remedy="Look at its state again, then decide.",
+            trail=self.trail,
+        )
 
 
 def call_of(config: Mapping[str, Any]) -> Call | None:
@@ -105,6 +136,10 @@ def acting_as(actor_id: str, *, role: str | None = None, via: str = "application
         _actor.reset(token)
 
 
-def current_actor() -> Actor:
-    """Return who acts in this context, or the unattributed actor."""
-    return _actor.get() or UNATTRIBUTED
+def acting(configurable: Mapping[str, Any], *, auth_user: bool) -> Actor:
+    """Return who acts: as `acting_as` says, else as the host says where it is believed, else nobody in particular."""
+    if (actor := _actor.get()) is not None:
+        return actor
+    user = configurable.get(_AUTH_USER) if auth_user else None
+    identity = user.get("identity") if isinstance(user, Mapping) else getattr(user, "identity", None)
+    return Actor(str(identity), "langgraph-auth") if identity else UNATTRIBUTED

@@ -8,7 +8,7 @@ for as long as the process lives.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,12 +97,15 @@ class Core:
         entries = (yield from self.appender.insert_steps(heads, drafts)) if drafts else []
         return Saved(entries, _runs(drafts), None)
 
-    def record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[Saved]:
-        """Append entries that bind no rows. To be run inside one transaction of its own."""
-        heads: dict[str, Link] = {}
-        for trail in sorted({draft.trail for draft in drafts}):
-            heads |= yield from self._lock_steps(trail)
-        return Saved((yield from self.appender.insert_steps(heads, drafts)), _runs(drafts), None)
+    def record_steps(self, trail: str, make: Callable[[], Sequence[EntryDraft]]) -> Steps[Saved]:
+        """Append entries of one trail that bind no rows. To be run inside one transaction of its own.
+
+        `make` is asked for them when the trail is locked and known to its end.
+        """
+        heads = yield from self._lock_steps(trail)
+        drafts = make()
+        entries = (yield from self.appender.insert_steps(heads, drafts)) if drafts else []
+        return Saved(entries, _runs(drafts), None)
 
     def load_steps(self, thread: str, ns: str, checkpoint_id: str | None, *, alone: bool) -> Steps[Loaded | None]:
         """Return a checkpoint whose rows were checked against its trail, or None when there is none.
@@ -171,6 +174,16 @@ class Core:
         """Return the run of `trail` of which no entry says how it ended, as far as this process has read it."""
         ledger = self._ledgers.get(trail)
         return ledger.open_run if ledger and ledger.open_run not in self.live else None
+
+    def unended_run(self, trail: str) -> str | None:
+        """Return the run of `trail` of which no entry says how it ended, be it lost or still at it, even here."""
+        ledger = self._ledgers.get(trail)
+        return ledger.open_run if ledger else None
+
+    def latest(self, trail: str, ns: str) -> str | None:
+        """Return the newest checkpoint that `trail` binds in a namespace, as far as this process has read it."""
+        ledger = self._ledgers.get(trail)
+        return ledger.latest(ns) if ledger else None
 
     def _known(self, trail: str) -> Link:
         ledger = self._ledgers.get(trail)

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     STATE_UPDATED = "state.updated"
     RUN_STARTED = "run.started"
     RUN_RESUMED = "run.resumed"
+    RUN_FORKED = "run.forked"
+    RUN_PAUSED = "run.paused"
     RUN_COMPLETED = "run.completed"
     RUN_FAILED = "run.failed"
     RUN_REFUSED = "run.refused"

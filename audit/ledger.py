@@ -14,7 +14,7 @@ from .errors import MalformedError, VerificationError
 from .kinds import Kind
 from .rows import CHECKPOINTS, TABLES, WRITES, BoundRow, Column, RowKey, Table, named, parse_rows, row_hash
 
-_ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.INTERRUPT_RAISED)
+_ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.RUN_PAUSED, Kind.INTERRUPT_RAISED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_core.runnables.config import RunnableConfig
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
-from langgraph.pregel import Pregel
+from langgraph.types import StateSnapshot
 
 from .call import CONFIG_KEY, Call
-from .entry import SYSTEM, CheckpointRef
+from .entry import CheckpointRef
 from .errors import AppendError
-from .kinds import Kind
+from .pauses import Graph, Pause, static_pauses
 from .plans import Plan, Settle, check_unbroken, record_plan
-from .save import INTERRUPT, interrupts_in, listed
+from .save import INTERRUPT, interrupts_in
 from .saver import AsyncAuditedPostgresSaver
 from .sync_saver import AuditedPostgresSaver
 
+_STATIC = {"interrupt_before": "before", "interrupt_after": "after"}
 _ID = re.compile("[0-9a-f]{32}")
 AnySaver = AsyncAuditedPostgresSaver | AuditedPostgresSaver
 
@@ -29,8 +30,9 @@ class Handler(GraphCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def __init__(self, graph: Pregel[Any, Any, Any, Any], saver: AnySaver, call: Call) -> None:
+    def __init__(self, graph: Graph, pauses_within: bool, saver: AnySaver, call: Call) -> None:  # noqa: FBT001
         self.graph = graph
+        self.pauses_within = pauses_within
         self.saver = saver
         self.call = call
 
@@ -39,15 +41,16 @@ class Handler(GraphCallbackHandler):
         self._check(event)
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
-        """Record a static pause; the questions of a dynamic one were recorded with LangGraph's writes."""
+        """Record static pauses; the questions of a dynamic one were recorded with LangGraph's writes."""
+        self._note(event)
         if self._is_static(event):
-            snapshot = self.graph.get_state(_paused(self.call))
-            self.saver.drive(self._pause_plan(event, snapshot.next))
-        self.call.paused = True
+            snapshot = self.graph.get_state(_paused(self.call), subgraphs=self.pauses_within)
+            self.saver.drive(self._pause_plan(event, snapshot))
 
     def on_chain_start(self, *_: Any, run_id: Any = None, metadata: dict[str, Any] | None = None, **__: Any) -> None:
         """Hold a node until what was written before it, its answer above all, is recorded."""
-        if "langgraph_node" in (metadata or {}):
+        if metadata and "langgraph_node" in metadata:
+            self._name(metadata)
             self.saver.drive(self._node_plan(run_id))
 
     def on_chain_end(self, *_: Any, run_id: Any = None, **__: Any) -> None:
@@ -73,20 +76,30 @@ class Handler(GraphCallbackHandler):
                 trail=self.call.trail,
             )
 
-    def _is_static(self, event: GraphInterruptEvent) -> bool:
-        return not event.interrupts and not event.checkpoint_ns
+    def _name(self, metadata: Mapping[str, Any]) -> None:
+        """Note a node's name under its task's id, with which LangGraph ends the namespace of what the node calls."""
+        _, _, task = str(metadata.get("langgraph_checkpoint_ns", "")).rpartition(":")
+        self.call.nodes[task] = str(metadata["langgraph_node"])
 
-    def _pause_plan(self, event: GraphInterruptEvent, nodes: Sequence[str]) -> Plan[Any]:
-        when = event.status.removeprefix("interrupt_")
-        short, long = listed("next", sorted(nodes))
-        draft = self.call.draft(
-            Kind.INTERRUPT_RAISED,
-            actor=SYSTEM,
-            checkpoint=CheckpointRef(event.checkpoint_id, "", self.call.last.parent if self.call.last else None),
-            detail={"when": when, **short},
-            payload=long or None,
-        )
-        return record_plan(self.saver.core, [draft])
+    def _note(self, event: GraphInterruptEvent) -> None:
+        self.call.paused = True
+        self.call.waiting = {item.id for item in event.interrupts}
+
+    def _is_static(self, event: GraphInterruptEvent) -> bool:
+        """Tell whether static pauses may have ended the run. A subgraph's may stand beside another's question."""
+        return self.pauses_within or event.status in _STATIC
+
+    def _pause_plan(self, event: GraphInterruptEvent, snapshot: StateSnapshot) -> Plan[None]:
+        drafts = [pause.draft(self.call) for pause in self._pauses(event, snapshot)]
+        yield from record_plan(self.saver.core, drafts)
+        self.call.ended = self.call.ended or bool(drafts)
+
+    def _pauses(self, event: GraphInterruptEvent, snapshot: StateSnapshot) -> Iterator[Pause]:
+        if (when := _STATIC.get(event.status)) is None:
+            yield from static_pauses(self.graph, snapshot)
+            return
+        parent = self.call.last.parent if self.call.last else None
+        yield Pause(CheckpointRef(event.checkpoint_id, "", parent), when, snapshot.next)
 
 
 class AsyncHandler(Handler):
@@ -100,7 +113,8 @@ class AsyncHandler(Handler):
         self, *_: Any, run_id: Any = None, metadata: dict[str, Any] | None = None, **__: Any
     ) -> None:
         """As Handler's."""
-        if "langgraph_node" in (metadata or {}):
+        if metadata and "langgraph_node" in metadata:
+            self._name(metadata)
             await self.saver.adrive(self._node_plan(run_id))
 
     async def on_chain_end(self, *_: Any, run_id: Any = None, **__: Any) -> None:  # type: ignore[override]
@@ -113,10 +127,10 @@ class AsyncHandler(Handler):
 
     async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
         """As Handler's."""
+        self._note(event)
         if self._is_static(event):
-            snapshot = await self.graph.aget_state(_paused(self.call))
-            await self.saver.adrive(self._pause_plan(event, snapshot.next))
-        self.call.paused = True
+            snapshot = await self.graph.aget_state(_paused(self.call), subgraphs=self.pauses_within)
+            await self.saver.adrive(self._pause_plan(event, snapshot))
 
 
 def settle_plan(call: Call, shown: set[str]) -> Plan[None]:

@@ -93,7 +93,8 @@ def put_plan(
     with _unbroken(call_of(config)):
         yield Settle(thread, run_of(config))
         before = (yield from _before_plan(saver, config)) if metadata.get("source") == "update" else None
-        yield from _save_plan(saver.core, prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before))
+        save = prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before, saver.core.latest)
+        yield from _save_plan(saver.core, save)
         # Where LangGraph runs saves in threads, a write submitted earlier may have begun only now.
         yield Settle(thread, run_of(config))
     return {
@@ -112,9 +113,10 @@ def writes_plan(
     thread_of(config)
     with _unbroken(call_of(config)):
         save = prepare_writes(saver.serde, config, writes, task_id, task_path)
-        yield from _save_plan(saver.core, save)
+        entries = yield from _save_plan(saver.core, save)
     if save.call:
         save.call.raised.update(interrupt.id for interrupt in save.interrupts)
+        save.call.ended = save.call.ended or any(entry.kind == Kind.INTERRUPT_RAISED for entry in entries)
 
 
 def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
@@ -206,20 +208,26 @@ def _contains(value: Any, wanted: Any) -> bool:
     return type(value) is type(wanted) and bool(value == wanted)
 
 
-def record_plan(core: Core, drafts: Sequence[EntryDraft]) -> Plan[list[Entry]]:
-    """Append entries that bind no rows, in a transaction of their own."""
+def record_plan(core: Core, drafts: Sequence[EntryDraft] | Callable[[], Sequence[EntryDraft]]) -> Plan[Sequence[Entry]]:
+    """Append entries of one trail that bind no rows, in a transaction of their own.
+
+    A function is asked for them, and once more when the trail turned out to have gone on: then under its lock.
+    """
     yield from open_plan(core)
+    make = drafts if callable(drafts) else lambda: drafts
+    if not (first := make()):
+        return ()
     saved: Saved | None = None
     with _explained(AppendError):
-        if len(drafts) == 1:
-            saved = yield Unit(core.swift_record_steps(drafts), Mode.ALONE)
+        if len(first) == 1:
+            saved = yield Unit(core.swift_record_steps(first), Mode.ALONE)
         if saved is None:
-            saved = yield Unit(core.record_steps(drafts), Mode.TRANSACTION)
+            saved = yield Unit(core.record_steps(first[0].trail, make), Mode.TRANSACTION)
     core.committed(saved)
-    return list(saved.entries)
+    return saved.entries
 
 
-def _save_plan(core: Core, save: Save) -> Plan[None]:
+def _save_plan(core: Core, save: Save) -> Plan[Sequence[Entry]]:
     yield from open_plan(core)
     saved: Saved | None = None
     with _explained(AppendError):
@@ -234,6 +242,7 @@ def _save_plan(core: Core, save: Save) -> Plan[None]:
         if saved is None:
             saved = yield Unit(core.save_steps(save), Mode.TRANSACTION)
     core.committed(saved)
+    return saved.entries
 
 
 def _load_plan(

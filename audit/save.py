@@ -23,6 +23,7 @@ from .append import ENTRIES_SQL, Also
 from .binding import CheckpointWrite, TaskWrites, Written, put_steps, writes_steps
 from .call import Call, call_of
 from .canonical import Json, tagged
+from .differences import MISSING
 from .entry import MAX_LIST, SYSTEM, UNATTRIBUTED, Actor, CheckpointRef, EntryDraft
 from .errors import AppendError
 from .jsonb import jsonb_text
@@ -34,7 +35,6 @@ from .steps import Steps
 INTERRUPT = "__interrupt__"
 _EDIT_PATH = "~__interrupt__"  # the task path of LangGraph's update_state
 _INTERNAL = ("__", "branch:")
-_MISSING = object()
 _PUT_SWIFTLY: LiteralString = (
     f"SELECT countersign.put({ENTRIES_SQL}, "
     "%s::text, %s::text, %s::text, %s::text, %s::text, %s::text[], %s::text[], %s::text[], %b::bytea[])"
@@ -88,6 +88,9 @@ class PutSave:
     detail: Mapping[str, Json]
     payload: Mapping[str, Json]
     kind: str
+    forks: Callable[[], EntryDraft | None]
+    """Asked when the end of the trail is known: the entry that stands before an edit of an older checkpoint. Raises
+    AppendError when the thread went on since the edit began."""
 
     @property
     def trail(self) -> str:
@@ -101,6 +104,8 @@ class PutSave:
     def forecast(self) -> Forecast | None:
         """Return the one statement for a new checkpoint, if its text in the database can be foretold."""
         write = self.write
+        if self.forks() is not None:
+            return None  # two entries, and the rows belong to the second
         checkpoint, metadata = jsonb_text(write.checkpoint), jsonb_text(write.metadata)
         if checkpoint is None or metadata is None:
             return None
@@ -112,7 +117,9 @@ class PutSave:
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return `checkpoint.saved`, or `state.updated` for a person's edit."""
         write = self.write
+        fork = self.forks()
         return [
+            *([fork] if fork else ()),
             EntryDraft(
                 write.thread,
                 self.kind,
@@ -122,7 +129,7 @@ class PutSave:
                 checkpoint=CheckpointRef(write.id, write.ns, write.parent),
                 detail=self.detail,
                 payload={**written.members(), **self.payload},
-            )
+            ),
         ]
 
 
@@ -164,19 +171,24 @@ class WritesSave:
         return [
             self._draft(
                 Kind.WRITES_SAVED,
-                detail={"task": writes.task, "path": writes.path, **channels},
+                detail={**self._task(), **channels},
                 payload={**written.members(), **beyond},
             ),
             *(
                 self._draft(
                     Kind.INTERRUPT_RAISED,
-                    detail={"when": "dynamic", "interrupt": interrupt.id, "task": writes.task, "path": writes.path},
+                    detail={"when": "dynamic", "interrupt": interrupt.id, **self._task()},
                     payload={"value": tag(interrupt.value, self.serde, "the value of an interrupt")},
                 )
                 for interrupt in self.interrupts
                 if interrupt.id not in asked
             ),
         ]
+
+    def _task(self) -> dict[str, Json]:
+        """Return how an entry names the task: `node` where it is known, since not every path of LangGraph's tells."""
+        node = self.call.nodes.get(self.writes.task) if self.call else None
+        return {"task": self.writes.task, "path": self.writes.path, **({"node": node} if node else {})}
 
     def _is_edit(self) -> bool:
         return self.writes.path.startswith(_EDIT_PATH) or (self.call is not None and self.call.editing)
@@ -200,14 +212,18 @@ class WritesSave:
         )
 
     def _asked(self, written: Written) -> set[str]:
-        """Return the ids of the questions this task had open already. The row before was checked, so it may be read."""
+        """Return the ids of the questions that are on record already: a graph hands on what its subgraph asked.
+
+        So are those that this task had open before. That row was checked, so it may be read.
+        """
         writes = self.writes
+        known = self.call.raised if self.call else set()
         idx = str(WRITES_IDX_MAP[INTERRUPT])
         key: RowKey = (WRITES.name, (writes.thread, writes.ns, writes.checkpoint, writes.task, idx))
         row = written.before.get(key)
         if row is None:
-            return set()
-        return {item.id for item in interrupts_in(self.serde.loads_typed((str(row[6]), row[7])))}  # type: ignore[arg-type]
+            return known
+        return known | {item.id for item in interrupts_in(self.serde.loads_typed((str(row[6]), row[7])))}  # type: ignore[arg-type]
 
 
 def prepare_put(
@@ -217,8 +233,11 @@ def prepare_put(
     metadata: CheckpointMetadata,
     new_versions: ChannelVersions,
     before: CheckpointTuple | None,
+    latest: Callable[[str, str], str | None],
 ) -> PutSave:
     """Return what to write for a `put`. `before` is the checkpoint that a person's edit started from, else None.
+
+    `latest` tells the newest checkpoint that is bound in a thread's namespace.
 
     Raises AppendError naming the channel when a value cannot be serialized.
     """
@@ -239,9 +258,9 @@ def prepare_put(
     payload: dict[str, Json] = {}
     kind = Kind.CHECKPOINT_SAVED
     editing = call is not None and call.editing
-    if source == "update" or (editing and source == "input"):
+    if source == "update" or editing:
         kind = Kind.STATE_UPDATED
-        changes = _changes(before, checkpoint, new_versions, serde)
+        changes = _changes(before, checkpoint, new_versions, serde, call)
         # Beyond 100 the names stand in the payload anyhow, with the changes.
         detail |= listed("channels", [str(change["channel"]) for change in changes])[0]
         payload["changes"] = list(changes)
@@ -252,8 +271,16 @@ def prepare_put(
     if call and not write.ns:
         call.last = CheckpointRef(write.id, write.ns, write.parent)
         call.latest = _as_saved(write, checkpoint, metadata)
-    actor = SYSTEM if kind is Kind.CHECKPOINT_SAVED and not editing else _editor(call)
-    return PutSave(write, call, actor, detail, payload, kind)
+    actor = SYSTEM if kind is Kind.CHECKPOINT_SAVED else _editor(call)
+
+    def forks() -> EntryDraft | None:
+        if not call or not call.editing:
+            return None
+        start = CheckpointRef(write.parent, write.ns) if write.parent else None
+        # LangGraph's copy of a checkpoint stands beside it, not behind it.
+        return call.fork(start, latest(write.thread, write.ns), copies=source == "fork")
+
+    return PutSave(write, call, actor, detail, payload, kind, forks)
 
 
 def prepare_writes(
@@ -266,6 +293,10 @@ def prepare_writes(
     """Return what to write for a `put_writes`. Raises AppendError naming a channel that cannot be serialized."""
     configurable = config["configurable"]
     call = call_of(config)
+    if call and call.editing:
+        for channel, value in writes:
+            if channel in call.followed:
+                call.followed[channel].write(value)
     replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
     rows: dict[int, tuple[int, str, str, bytes]] = {}
     for position, (channel, value) in enumerate(writes):
@@ -348,18 +379,25 @@ def _split(
 
 
 def _changes(
-    before: CheckpointTuple | None, checkpoint: Checkpoint, new_versions: ChannelVersions, serde: SerializerProtocol
+    before: CheckpointTuple | None,
+    checkpoint: Checkpoint,
+    new_versions: ChannelVersions,
+    serde: SerializerProtocol,
+    call: Call | None,
 ) -> list[dict[str, Json]]:
-    old = before.checkpoint["channel_values"] if before else {}
-    new = checkpoint["channel_values"]
+    old: dict[str, Any] = dict(before.checkpoint["channel_values"]) if before else {}
+    new: dict[str, Any] = dict(checkpoint["channel_values"])
+    for channel, follower in (call.followed if call else {}).items():
+        if channel in new_versions:
+            old[channel], new[channel] = follower.step(new.get(channel))
     changes: list[dict[str, Json]] = []
     for channel in sorted(new_versions):
         if channel.startswith(_INTERNAL):
             continue
         change: dict[str, Json] = {"channel": channel}
-        if (value := old.get(channel, _MISSING)) is not _MISSING:
+        if (value := old.get(channel, MISSING)) is not MISSING:
             change["old"] = tag(value, serde, f"channel {channel!r}")
-        if (value := new.get(channel, _MISSING)) is not _MISSING:
+        if (value := new.get(channel, MISSING)) is not MISSING:
             change["new"] = tag(value, serde, f"channel {channel!r}")
         changes.append(change)
     return changes

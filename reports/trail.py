@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from countersign.audit.canonical import Json
 from countersign.audit.chain import Checked
+
+Members = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +50,62 @@ def _row(checked: Checked, total: int) -> TrailRow:
     )
 
 
-def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> str:  # noqa: PLR0911 - a table of kinds
+def _what(kind: str, detail: Members, payload: Members) -> str:
     """Return what the entry says, in a line."""
-    if kind == "state.updated":
-        return "; ".join(_change(change) for change in payload.get("changes", []))
-    if kind == "interrupt.raised":
-        if detail.get("when") == "dynamic":
-            return f"asks: {plain(payload.get('value'))}"
-        return f"paused {detail.get('when')} {', '.join(detail.get('next', payload.get('next', [])))}"
-    if kind == "writes.saved":
-        path = str(detail.get("path", ""))
-        node = "the edit" if path.startswith("~__interrupt__") else path.rpartition(", ")[2]
-        return f"{node or 'a task'} wrote {_channels(detail)}"
-    if kind == "checkpoint.saved":
-        return f"step {detail.get('step')} ({detail.get('source')}), {len(payload.get('rows', []))} rows bound"
-    if kind in ("run.refused", "run.failed"):
-        return str(payload.get("message", ""))
-    if kind == "run.started":
-        return "new input"
-    if kind == "run.resumed":
-        answers = {name: value for name, value in payload.items() if name in ("resume", "update", "goto")}
-        return f"resumed with {plain(answers)}" if answers else "resumed"
-    if kind == "key.introduced":
-        return f"key for {', '.join(detail.get('kinds', []))}"
-    return ""
+    return _SAYINGS[kind](detail, payload) if kind in _SAYINGS else ""
+
+
+def _updated(_: Members, payload: Members) -> str:
+    return "; ".join(_change(change) for change in payload.get("changes", []))
+
+
+def _raised(detail: Members, payload: Members) -> str:
+    if detail.get("when") == "dynamic":
+        return f"asks: {plain(payload.get('value'))}"
+    return f"paused {detail.get('when')} {', '.join(detail.get('next', payload.get('next', [])))}"
+
+
+def _wrote(detail: Members, _: Members) -> str:
+    path = str(detail.get("path", ""))
+    node = "the edit" if path.startswith("~__interrupt__") else detail.get("node") or path.rpartition(", ")[2]
+    return f"{node or 'a task'} wrote {_channels(detail)}"
+
+
+def _saved(detail: Members, payload: Members) -> str:
+    return f"step {detail.get('step')} ({detail.get('source')}), {len(payload.get('rows', []))} rows bound"
+
+
+def _started(detail: Members, payload: Members) -> str:
+    aside = len(detail.get("interrupts", payload.get("interrupts", [])))
+    return "new input" + (f", questions put aside: {aside}" if aside else "")
+
+
+def _resumed(_: Members, payload: Members) -> str:
+    answers = {name: value for name, value in payload.items() if name in ("resume", "update", "goto")}
+    return f"resumed with {plain(answers)}" if answers else "resumed"
+
+
+def _paused(detail: Members, payload: Members) -> str:
+    return f"waits; questions open: {len(detail.get('interrupts', payload.get('interrupts', [])))}"
+
+
+def _message(_: Members, payload: Members) -> str:
+    return str(payload.get("message", ""))
+
+
+_SAYINGS: Mapping[str, Callable[[Members, Members], str]] = {
+    "state.updated": _updated,
+    "interrupt.raised": _raised,
+    "writes.saved": _wrote,
+    "checkpoint.saved": _saved,
+    "run.started": _started,
+    "run.resumed": _resumed,
+    "run.forked": lambda detail, _: f"leaves checkpoint {detail.get('latest')} aside",
+    "run.paused": _paused,
+    "run.failed": _message,
+    "run.refused": _message,
+    "key.introduced": lambda detail, _: f"key for {', '.join(detail.get('kinds', []))}",
+}
 
 
 def _change(change: Mapping[str, Any]) -> str:

@@ -65,6 +65,7 @@ async def test_a_question_and_its_answer(database: Database, saver: AsyncAudited
     assert details["run.resumed"] == {
         "command": ["resume", "update"],
         "interrupts": [details["interrupt.raised"]["interrupt"]],
+        "answers": [details["interrupt.raised"]["interrupt"]],
     }
 
 
@@ -78,7 +79,7 @@ async def test_pauses_that_the_caller_chose(database: Database, saver: AsyncAudi
     assert [detail for kind, detail in _details(database, trail) if kind in {"run.started", "run.resumed"}] == [
         {"continues": False, "interrupt_after": ["analyze"]},
         {"interrupts": [], "interrupt_before": "*"},
-        {"continues": True, "interrupt_before": ["analyze", "order"]},
+        {"continues": True, "interrupts": [], "interrupt_before": ["analyze", "order"]},
     ]
 
 
