@@ -20,7 +20,7 @@ from .kinds import Kind
 from .pauses import Graph, place_of, static_pauses, waits
 from .plans import Mode, Plan, Unit, record_plan
 from .read import entries_statement, entry_of
-from .save import listed
+from .save import INTERRUPT, listed
 from .steps import Steps
 
 _OPENINGS = (Kind.RUN_STARTED, Kind.RUN_RESUMED)
@@ -59,17 +59,21 @@ def _lost(graph: Graph, call: Call, snapshot: StateSnapshot, entries: Sequence[C
     place = place_of(snapshot)
     if not entries or place is None:
         return []
-    if not snapshot.next:
-        return [call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=place, detail={"recovered": True})]
-    if waits(snapshot):
-        short, long = listed("interrupts", sorted({item.id for item in snapshot.interrupts}))
-        detail = {**short, "recovered": True}
-        return [call.draft(Kind.RUN_PAUSED, actor=SYSTEM, checkpoint=place, detail=detail, payload=long or None)]
     saved = {
         (found.body.checkpoint.ns, found.body.checkpoint.id)
         for found in entries
         if found.body.kind == Kind.CHECKPOINT_SAVED and found.body.checkpoint
     }
+    start = entries[0].body.checkpoint
+    if (place.ns, place.id) not in saved and (start is None or start.id != place.id):
+        return []  # the run set out from another checkpoint, and saved none yet
+    if not snapshot.tasks:  # `next` is empty as soon as its tasks wrote, with the step's checkpoint still to come
+        return [call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=place, detail={"recovered": True})]
+    # LangGraph writes an open question again before it ends there; an answer that was not acted on yet is no end.
+    if waits(snapshot) and any(_asks(found) for found in entries):
+        short, long = listed("interrupts", sorted({item.id for item in snapshot.interrupts}))
+        detail = {**short, "recovered": True}
+        return [call.draft(Kind.RUN_PAUSED, actor=SYSTEM, checkpoint=place, detail=detail, payload=long or None)]
     when = _chosen_when(entries[0], snapshot)
     # At a checkpoint that this run did not save it did not stop either: it set out from there.
     return [
@@ -77,6 +81,11 @@ def _lost(graph: Graph, call: Call, snapshot: StateSnapshot, entries: Sequence[C
         for pause in static_pauses(graph, snapshot, when)
         if (pause.checkpoint.ns, pause.checkpoint.id) in saved
     ]
+
+
+def _asks(found: Checked) -> bool:
+    channels = found.body.detail.get("channels")
+    return isinstance(channels, list) and INTERRUPT in channels
 
 
 def _chosen_when(opening: Checked, snapshot: StateSnapshot) -> str | None:

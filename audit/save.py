@@ -265,9 +265,13 @@ def prepare_put(
         detail |= listed("channels", [str(change["channel"]) for change in changes])[0]
         payload["changes"] = list(changes)
         if call and call.given:
+            given = call.given.pop(0)
             payload["given"] = [
-                {"values": tag(update[0], serde, "an update"), "as_node": update[1]} for update in call.given.pop(0)
+                {"values": tag(update[0], serde, "an update"), "as_node": update[1]} for update in given
             ]
+            # LangGraph has refused what is no node of the graph, so these are its author's names, not the caller's.
+            if nodes := sorted({update[1] for update in given if update[1] is not None}):
+                detail |= listed("as_node", nodes)[0]
     if call and not write.ns:
         call.last = CheckpointRef(write.id, write.ns, write.parent)
         call.latest = _as_saved(write, checkpoint, metadata)

@@ -55,8 +55,9 @@ def _what(kind: str, detail: Members, payload: Members) -> str:
     return _SAYINGS[kind](detail, payload) if kind in _SAYINGS else ""
 
 
-def _updated(_: Members, payload: Members) -> str:
-    return "; ".join(_change(change) for change in payload.get("changes", []))
+def _updated(detail: Members, payload: Members) -> str:
+    nodes = ", ".join(detail.get("as_node", []))
+    return (f"as {nodes}: " if nodes else "") + "; ".join(map(_change, payload.get("changes", [])))
 
 
 def _raised(detail: Members, payload: Members) -> str:

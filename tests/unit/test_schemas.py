@@ -40,7 +40,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("run.paused", {"interrupts": ["1f"]}),
     ("run.paused", {"interrupts_count": 101, "recovered": True}),
     ("writes.saved", {**TASK, "node": "analyze", "channels": []}),
-    ("state.updated", {"source": "fork", "step": 2, "channels": []}),
+    ("state.updated", {"source": "fork", "step": 2, "channels": [], "as_node": ["__copy__"]}),
     ("run.completed", {}),
     ("run.completed", {"recovered": True}),
     ("run.failed", {"error": "builtins.ValueError"}),
