@@ -59,9 +59,9 @@ def check_entry(entry: Entry, *, after: Link, origin: str, ring: Ring) -> Checke
 
 def check_signed(entry: Entry, ring: Ring) -> Body:
     """Return the entry's body, having checked that a key which may sign its kind signed exactly these bytes."""
-    for column in ("trail", "seq", "body", "keyid", "signature"):
-        if getattr(entry, column) is None:
-            raise _failed(entry, "column", f"has no {column}", column)
+    if None in (entry.trail, entry.seq, entry.body, entry.keyid, entry.signature):
+        column = next(name for name in ("trail", "seq", "body", "keyid", "signature") if getattr(entry, name) is None)
+        raise _failed(entry, "column", f"has no {column}", column)
     try:
         body = parse_body(entry.body)
     except MalformedError as error:
@@ -157,13 +157,8 @@ def _root(entry: Entry, trust: Trust) -> dict[bytes, IntroducedKey]:
 
 
 def _check_columns(entry: Entry, body: Body) -> None:
-    pairs = (
-        ("trail", entry.trail, body.trail),
-        ("seq", entry.seq, body.seq),
-        ("kind", entry.kind, body.kind),
-        ("occurred_at", entry.occurred_at, body.occurred_at),
-    )
-    for column, stored, signed in pairs:
+    for column in ("trail", "seq", "kind", "occurred_at"):
+        stored, signed = getattr(entry, column), getattr(body, column)
         if stored != signed:
             raise _failed(entry, "column", f"says {column} {stored!s}, its signed body says {signed!s}", column)
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from .canonical import Json, canonical, format_time, parse, parse_time
@@ -19,6 +20,7 @@ from .kinds import check_kind
 
 SPEC = "countersign/entry/1"
 PAYLOAD_TYPE = "application/vnd.countersign.entry+json"
+_PAE_HEAD = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode()
 MAX_BODY = 65_535
 MAX_LIST = 100
 GENESIS = bytes(32)
@@ -29,7 +31,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ORIGIN = re.compile(r"[^\s+\x00-\x1f\x7f-\x9f]{1,255}")
 _REQUIRED = frozenset({"spec", "origin", "trail", "seq", "prev", "kind", "occurred_at", "actor", "detail"})
-_OPTIONAL = frozenset({"workflow", "run", "checkpoint", "payload"})
+_ALLOWED = _REQUIRED | {"workflow", "run", "checkpoint", "payload"}
+_HEX = re.compile("[0-9a-f]{64}")
 
 
 class Signer(Protocol):
@@ -154,7 +157,7 @@ def payload_digest(salt: bytes, data: bytes) -> bytes:
 
 def pae(body: bytes) -> bytes:
     """Return what is signed: DSSE v1's pre-authentication encoding of the body under our payload type."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(body), body)
+    return b"%s%d %s" % (_PAE_HEAD, len(body), body)
 
 
 def envelope(entry: Entry) -> dict[str, Json]:
@@ -274,10 +277,10 @@ def parse_body(data: bytes) -> Body:
         raise MalformedError("A body that is not an object.")
     if value.get("spec") != SPEC:
         raise MalformedError(f"An unknown spec: {value.get('spec')!r}; this version reads {SPEC!r}.")
-    if missing := _REQUIRED - value.keys():
-        raise MalformedError(f"The body lacks {', '.join(sorted(missing))}.")
-    if unknown := value.keys() - _REQUIRED - _OPTIONAL:
-        raise MalformedError(f"The body has unknown members: {', '.join(sorted(unknown))}.")
+    if not value.keys() >= _REQUIRED:
+        raise MalformedError(f"The body lacks {', '.join(sorted(_REQUIRED - value.keys()))}.")
+    if not value.keys() <= _ALLOWED:
+        raise MalformedError(f"The body has unknown members: {', '.join(sorted(value.keys() - _ALLOWED))}.")
     payload = _optional(value, "payload", {"digest", "size"})
     size = payload["size"] if payload else 0
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -289,11 +292,11 @@ def parse_body(data: bytes) -> Body:
     if not isinstance(detail, dict):
         raise MalformedError("The body's detail is not an object.")
     return Body(
-        origin=check_origin(_text(value, "origin")),
-        trail=check_trail(_text(value, "trail"), own=True),
+        origin=_origin(_text(value, "origin")),
+        trail=_trail(_text(value, "trail")),
         seq=seq,
         prev=_digest(value["prev"], "prev"),
-        kind=check_kind(_text(value, "kind")),
+        kind=_kind(_text(value, "kind")),
         occurred_at=parse_time(_text(value, "occurred_at")),
         actor=_parse_actor(value["actor"]),
         detail=detail,
@@ -305,6 +308,12 @@ def parse_body(data: bytes) -> Body:
     )
 
 
+# The same few names stand in entry after entry; what failed is not kept, so that it fails again.
+_origin = lru_cache(16)(check_origin)
+_trail = lru_cache(64)(partial(check_trail, own=True))
+_kind = lru_cache(64)(check_kind)
+
+
 def _text(value: Mapping[str, Any], key: str) -> str:
     text = value[key]
     if not isinstance(text, str):
@@ -313,7 +322,7 @@ def _text(value: Mapping[str, Any], key: str) -> str:
 
 
 def _digest(text: Any, what: str) -> bytes:
-    if isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text):
+    if isinstance(text, str) and _HEX.fullmatch(text):
         return bytes.fromhex(text)
     raise MalformedError(f"The {what} is not 64 lower-case hex digits.")
 
@@ -322,7 +331,7 @@ def _optional(value: Mapping[str, Any], key: str, members: set[str]) -> dict[str
     if key not in value:
         return None
     item = value[key]
-    if not isinstance(item, dict) or set(item) != members:
+    if not isinstance(item, dict) or item.keys() != members:
         raise MalformedError(f"The body's {key} does not have exactly the members {', '.join(sorted(members))}.")
     return item
 
