@@ -68,8 +68,8 @@ TABLES: Mapping[str, Table] = {table.name: table for table in (CHECKPOINTS, BLOB
 JSONB_COLUMNS = frozenset({"checkpoint", "metadata"})
 
 
-def row_hash(row: Sequence[Column]) -> str:
-    """Return the SHA-256 (hex) over the columns of `row`: text as UTF-8, bytea raw, integers in decimal.
+def row_digest(row: Sequence[Column]) -> bytes:
+    """Return the SHA-256 over the columns of `row`: text as UTF-8, bytea raw, integers in decimal.
 
     `jsonb` columns must come as PostgreSQL's own text output: it alone keeps 2^60 and 2^53+1 apart.
     """
@@ -81,7 +81,12 @@ def row_hash(row: Sequence[Column]) -> str:
         data = column if isinstance(column, bytes) else str(column).encode()
         parts.append(_length(1, len(data)))
         parts.append(data)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def row_hash(row: Sequence[Column]) -> str:
+    """Return `row_digest` in hex, as payloads have it."""
+    return row_digest(row).hex()
 
 
 def named(key: RowKey) -> str:

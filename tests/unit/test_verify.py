@@ -66,15 +66,6 @@ def test_the_json_has_exactly_the_members_of_the_format() -> None:
         "verdict": "failed",
         "findings": [
             {
-                "check": "row",
-                "trail": "case-1",
-                "seq": 3,
-                "leaf_index": None,
-                "table": "checkpoints",
-                "column": "metadata",
-                "message": "It was changed.",
-            },
-            {
                 "check": "schema",
                 "trail": None,
                 "seq": None,
@@ -82,6 +73,15 @@ def test_the_json_has_exactly_the_members_of_the_format() -> None:
                 "table": None,
                 "column": None,
                 "message": "The schema is another.",
+            },
+            {
+                "check": "row",
+                "trail": "case-1",
+                "seq": 3,
+                "leaf_index": None,
+                "table": "checkpoints",
+                "column": "metadata",
+                "message": "It was changed.",
             },
         ],
         "counts": {"trails": 1, "entries": 2, "rows": 3, "payloads": 4, "erased": 5, "sealed": 6, "lost": 7},
