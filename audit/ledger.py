@@ -31,6 +31,7 @@ _RECORD = _SEQ + 32
 _LETTERS = {CHECKPOINTS.name: "c", BLOBS.name: "b", WRITES.name: "w"}
 _NAMES = {letter: name for name, letter in _LETTERS.items()}
 _Packed = str | RowKey
+_BEGINS = (Kind.RUN_STARTED, Kind.RUN_RESUMED)
 _ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.INTERRUPT_RAISED)
 
 
@@ -79,7 +80,7 @@ class Ledger:
             raise self._failed(checked, "binds rows, but no case has this trail.")
         for row in rows:
             self._bind(checked, row, replaced)
-        if strange := replaced.keys() - {row.key for row in rows}:
+        if replaced and (strange := replaced.keys() - {row.key for row in rows}):
             raise self._failed(checked, f"says that it replaces {named(min(strange))}, which it does not bind.")
         self._follow(checked.link, body.kind, body.run)
 
@@ -91,7 +92,7 @@ class Ledger:
 
     def _follow(self, link: Link, kind: str, run: str | None) -> None:
         self.link = link
-        if kind in (Kind.RUN_STARTED, Kind.RUN_RESUMED):
+        if kind in _BEGINS:
             self.open_run = run
         elif kind in _ENDS and run == self.open_run:
             self.open_run = None
@@ -152,30 +153,28 @@ class Ledger:
         return {key for key in map(self._unpack, self._rows) if key[0] == CHECKPOINTS.name}
 
     def _bind(self, checked: Checked, row: BoundRow, replaced: Mapping[RowKey, int]) -> None:
-        seq = checked.body.seq
         table, key = row.key
         if key[0] != self.trail:
             raise self._failed(checked, f"binds a row of another thread, {key[0]!r}.")
-        found = self._find(row.key)
+        found = self._rows.get(_pack(row.key))
         differs = found is not None and self._digest(found) != bytes.fromhex(row.sha256)
         says = replaced.get(row.key)
-        if self.incomplete:
-            self._set(row, seq)
+        if self.incomplete or (says is None and not differs):
+            self._set(row, checked.body.seq)
             return
-        if differs and found is not None and says != self._seq(found):
+        if found is not None and differs and says != self._seq(found):
             raise self._failed(
                 checked,
                 f"binds a row of {table} again with other content without saying that it replaces what entry "
                 f"{self._seq(found)} bound: the row had been taken out or edited in between.",
             )
-        if says is not None and not differs:
+        if not differs:
             raise self._failed(checked, f"says that it replaces a row of {table} that it does not change.")
-        self._set(row, seq)
+        self._set(row, checked.body.seq)
 
     def _set(self, row: BoundRow, seq: int) -> None:
         table, key = row.key
-        packed = _pack(row.key)
-        at = self._rows.setdefault(packed, len(self._rows)) * _RECORD
+        at = self._rows.setdefault(_pack(row.key), len(self._rows)) * _RECORD
         self._bound[at : at + _RECORD] = seq.to_bytes(_SEQ) + bytes.fromhex(row.sha256)
         if table == CHECKPOINTS.name:
             ns, checkpoint_id = key[1], key[2]

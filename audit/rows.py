@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ RowKey = tuple[str, tuple[str, ...]]
 """Table name, and the primary-key columns as text."""
 
 _NULL = b"\x00"
+_MEMBERS = {"table", "key", "sha256"}
+_DIGEST = re.compile("[0-9a-f]{64}")
 _length = struct.Struct(">BI").pack
 
 
@@ -130,7 +133,7 @@ def parse_rows(member: Any) -> list[BoundRow]:
 
 
 def _parse_row(item: Any) -> BoundRow:
-    if not isinstance(item, dict) or set(item) != {"table", "key", "sha256"}:
+    if not isinstance(item, dict) or item.keys() != _MEMBERS:
         raise MalformedError("A bound row has other members than table, key and sha256.")
     table, key, digest = item["table"], item["key"], item["sha256"]
     known = TABLES.get(table) if isinstance(table, str) else None
@@ -138,6 +141,6 @@ def _parse_row(item: Any) -> BoundRow:
         raise MalformedError(f"An entry binds a row of a table that is not LangGraph's: {table!r}.")
     if not isinstance(key, list) or len(key) != len(known.key) or not all(isinstance(part, str) for part in key):
         raise MalformedError(f"The key of a bound row of {table} is not {len(known.key)} strings.")
-    if not isinstance(digest, str) or len(digest) != 64 or digest.strip("0123456789abcdef"):  # noqa: PLR2004 - SHA-256
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise MalformedError(f"The digest of a bound row of {table} is not 64 hex digits.")
     return BoundRow((table, tuple(key)), digest)

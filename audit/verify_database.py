@@ -20,7 +20,7 @@ from .read import entries_statement, entry_of
 from .schema import check_functions_steps, evidence_problems_steps, langgraph_problems_steps
 from .steps import Statement, run
 from .verify import Report
-from .verify_parts import Judge, OneTrail, Part, check_part, divide, prepare, strangers, whole
+from .verify_parts import Judge, OneTrail, check_part, divide, prepare, strangers
 from .verify_workers import check_together
 
 
@@ -59,14 +59,14 @@ def _check_parts(
     conn: Connection[Any], judge: Judge, trail: str | None, jobs: int, report: Report, progress: Progress | None
 ) -> None:
     advance: Callable[[int], None] = progress.advance if progress else lambda _: None
-    parts: list[Part] = [OneTrail(trail)] if trail is not None else whole()
-    if trail is None and (jobs > 1 or progress):
-        parts, total = divide(conn)
-        if progress:
-            progress.start(total)
+    if trail is not None:
+        check_part(conn, OneTrail(trail), judge, report, advance)
+        return
+    parts, total = divide(conn)
     workers = min(jobs, len(parts) - 1)
-    if trail is None:
-        parts += strangers()
+    parts += strangers()
+    if progress:
+        progress.start(total)
     if workers > 1:
         check_together(conn, parts, judge, workers, report, advance)
     else:

@@ -126,11 +126,6 @@ def divide(conn: Connection[Any]) -> tuple[list[Part], int]:
     return [*(Trails(low, high) for (_, low), high in cut), Trails(None, None)], total
 
 
-def whole() -> list[Part]:
-    """Return the parts that all trails make up, undivided."""
-    return [Trails("", None), Trails(None, None)]
-
-
 def strangers() -> list[Part]:
     """Return the parts that the rows without a trail make up."""
     return [Strangers(table) for table in TABLES]
@@ -275,6 +270,6 @@ def _one(conn: Connection[Any], sql: LiteralString, place: list[str]) -> tuple[A
 def _stream(conn: Connection[Any], name: str, sql: LiteralString, params: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Yield rows through a server-side cursor: a few hundred in memory, however many there are."""
     with conn.cursor(f"countersign_{name}", row_factory=tuple_row) as cursor:
-        cursor.itersize = _FETCH
         cursor.execute(sql, params, binary=True)
-        yield from cursor
+        while rows := cursor.fetchmany(_FETCH):
+            yield from rows
