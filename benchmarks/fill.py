@@ -7,7 +7,6 @@ rows are those that it left; thread, row digests, salts, links and signatures ar
 from __future__ import annotations
 
 import copy
-import hashlib
 import multiprocessing
 import os
 import uuid
@@ -130,19 +129,3 @@ def _fill(url: str, home: Path, model: Model, trails: int) -> None:
 def _all(made: list[Rows], name: str) -> Iterator[tuple[Any, ...]]:
     for rows in made:
         yield from rows[name]
-
-
-def raw_rate(seconds_of: int) -> float:
-    """Return how many Ed25519 signatures of body-sized messages one process verifies a second, with nothing else."""
-    import time  # noqa: PLC0415
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
-
-    key = Ed25519PrivateKey.generate()
-    messages = [hashlib.sha256(bytes([number])).digest() * 18 for number in range(256)]
-    signed = [(key.sign(message), message) for message in messages]
-    public = key.public_key()
-    start = time.perf_counter()
-    for number in range(seconds_of):
-        public.verify(*signed[number % 256])
-    return seconds_of / (time.perf_counter() - start)
