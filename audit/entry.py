@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .canonical import MAX_INT, Json, canonical, format_time, parse, parse_time
 from .errors import AppendError, MalformedError
@@ -141,8 +141,7 @@ class Entry:
         return leaf_hash(self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A body that was read and has the shape the format demands."""
 
     origin: str

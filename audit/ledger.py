@@ -88,7 +88,7 @@ class Ledger:
         """Take over rows that an entry of this very process bound for the first time: nothing is left to check."""
         self._follow(link, kind, run)
         for row in rows:
-            self._set(row, link.seq)
+            self._set(row, _pack(row.key), link.seq)
 
     def _follow(self, link: Link, kind: str, run: str | None) -> None:
         self.link = link
@@ -156,11 +156,12 @@ class Ledger:
         table, key = row.key
         if key[0] != self.trail:
             raise self._failed(checked, f"binds a row of another thread, {key[0]!r}.")
-        found = self._rows.get(_pack(row.key))
+        packed = _pack(row.key)
+        found = self._rows.get(packed)
         differs = found is not None and self._digest(found) != bytes.fromhex(row.sha256)
         says = replaced.get(row.key)
         if self.incomplete or (says is None and not differs):
-            self._set(row, checked.body.seq)
+            self._set(row, packed, checked.body.seq)
             return
         if found is not None and differs and says != self._seq(found):
             raise self._failed(
@@ -170,11 +171,11 @@ class Ledger:
             )
         if not differs:
             raise self._failed(checked, f"says that it replaces a row of {table} that it does not change.")
-        self._set(row, checked.body.seq)
+        self._set(row, packed, checked.body.seq)
 
-    def _set(self, row: BoundRow, seq: int) -> None:
+    def _set(self, row: BoundRow, packed: _Packed, seq: int) -> None:
         table, key = row.key
-        at = self._rows.setdefault(_pack(row.key), len(self._rows)) * _RECORD
+        at = self._rows.setdefault(packed, len(self._rows)) * _RECORD
         self._bound[at : at + _RECORD] = seq.to_bytes(_SEQ) + bytes.fromhex(row.sha256)
         if table == CHECKPOINTS.name:
             ns, checkpoint_id = key[1], key[2]

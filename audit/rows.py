@@ -20,6 +20,7 @@ _NULL = b"\x00"
 _MEMBERS = {"table", "key", "sha256"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _length = struct.Struct(">BI").pack
+_HEADS = tuple(_length(1, size) for size in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def row_digest(row: Sequence[Column]) -> bytes:
             parts.append(_NULL)
             continue
         data = column if isinstance(column, bytes) else str(column).encode()
-        parts.append(_length(1, len(data)))
+        size = len(data)
+        parts.append(_HEADS[size] if size < len(_HEADS) else _length(1, size))
         parts.append(data)
     return hashlib.sha256(b"".join(parts)).digest()
 
