@@ -99,7 +99,7 @@ def place_of(finding: Finding) -> tuple[int | str | bool, ...]:
     in_rows = table >= _ROWS_OF_LANGGRAPH and finding.check != "schema"
     return (
         finding.check != "schema",
-        finding.trail != KEYS_TRAIL,
+        finding.trail != KEYS_TRAIL or in_rows,
         in_rows,
         finding.trail is None,
         finding.trail or "",

@@ -2,7 +2,7 @@
 
 Ranges are cut between names in the order of bytes: whatever the trails are called, each belongs to exactly one.
 In memory at a time are a few hundred rows, one large value, and the bindings of some trails. The bindings of one trail,
-about 250 bytes for each row of its thread, are the part that grows with what is verified.
+some 220 bytes for each row of its thread, are the part that grows with what is verified.
 """
 
 from __future__ import annotations

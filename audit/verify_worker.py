@@ -23,7 +23,7 @@ def main(handle: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What is made for an entry is dropped with it: to look for cycles every few hundred objects finds none.
     gc.set_threshold(100_000, 50, 100)
-    with Line(handle) as line, suppress(EOFError, BrokenPipeError):
+    with Line(handle) as line, suppress(EOFError, ConnectionError):
         setup: Setup = line.recv()
         try:
             _serve(line, setup)
