@@ -91,8 +91,10 @@ FROM audit.payloads
 _IN_ORDER: LiteralString = ' ORDER BY trail COLLATE "C", seq, ctid'
 _AT: LiteralString = " WHERE tableoid = %s::oid AND ctid = %s::tid"
 _OF_THREADS: LiteralString = " WHERE thread_id = ANY(%(threads)s::text[])"
+# One condition, so that the server can join: @keys is no trail that a thread could have.
 _NO_TRAIL: LiteralString = """
- t WHERE thread_id = '@keys' OR NOT EXISTS (SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C")
+ t WHERE NOT EXISTS (
+    SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C" AND e.trail COLLATE "C" <> '@keys')
 """
 
 
@@ -113,7 +115,7 @@ def divide(conn: Connection[Any]) -> tuple[list[Part], int]:
     sizes: list[tuple[int, str]] = []
     low, size, total = "", 0, 0
     with conn.cursor("countersign_sizes", row_factory=tuple_row) as cursor:
-        cursor.itersize = _FETCH
+        cursor.itersize = 10 * _FETCH
         for trail, count in cursor.execute(_SIZES, binary=True):
             if size and size + count > PART:
                 sizes.append((size, low))

@@ -102,10 +102,10 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
 @_guarded
 def verify_command(
     trail: str | None,
-    as_json: bool,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
     trust_file: Path | None,
     jobs: int | None,
-    url: str | None,  # noqa: FBT001
+    url: str | None,
 ) -> None:
     """Verify every entry, every payload and every row of LangGraph's tables.
 
