@@ -8,7 +8,8 @@ second: the highest sum. The database server's memory is not in it.
 The evidence is that of `fill.py`: trails of 13 entries, 11 of them with payloads, and 24 rows of LangGraph's that
 they bind. For "body, chain and signature" the same bodies stand there without payloads and rows.
 
-COUNTERSIGN_BENCH_ENTRIES says how many entries the memory is measured with (1,000,000 unless it says otherwise; with 0 it is not measured).
+COUNTERSIGN_BENCH_ENTRIES says how many entries the memory is measured with: 1,000,000 unless it says otherwise, and
+with 0 it is not measured.
 """
 
 from __future__ import annotations
