@@ -43,7 +43,7 @@ from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
 
 ROUNDS = 15
-ENTRIES = 60_000
+ENTRIES = 100_000
 MOST = int(os.environ.get("COUNTERSIGN_BENCH_ENTRIES", "1000000"))
 LEAST = MOST // 10
 JOBS = len(os.sched_getaffinity(0))
