@@ -23,6 +23,8 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/case.py
+	$(BIN)/python benchmarks/verify.py
+	$(BIN)/python benchmarks/appends.py
 
 lint: $(STAMP) build/types
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ introduced. Order of the checks: signature first, so that every later sentence s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .canonical import Json, parse
 from .entry import GENESIS, KEYS_TRAIL, Body, Entry, leaf_hash, pae, parse_body, payload_digest
@@ -19,8 +19,7 @@ SALT_BYTES = 32
 UNKNOWN = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A place in a chain: the last `seq` (0 before the first entry) and the leaf hash the next entry must name.
 
     With UNKNOWN for a hash the entry before is damaged; only a report that says so goes on there.
@@ -33,8 +32,7 @@ class Link:
 START = Link()
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """An entry that passed: its body, and its payload where it has one."""
 
     entry: Entry
@@ -59,9 +57,9 @@ def check_entry(entry: Entry, *, after: Link, origin: str, ring: Ring) -> Checke
 
 def check_signed(entry: Entry, ring: Ring) -> Body:
     """Return the entry's body, having checked that a key which may sign its kind signed exactly these bytes."""
-    for column in ("trail", "seq", "body", "keyid", "signature"):
-        if getattr(entry, column) is None:
-            raise _failed(entry, "column", f"has no {column}", column)
+    if None in (entry.trail, entry.seq, entry.body, entry.keyid, entry.signature):
+        column = next(name for name in ("trail", "seq", "body", "keyid", "signature") if getattr(entry, name) is None)
+        raise _failed(entry, "column", f"has no {column}", column)
     try:
         body = parse_body(entry.body)
     except MalformedError as error:
@@ -157,13 +155,11 @@ def _root(entry: Entry, trust: Trust) -> dict[bytes, IntroducedKey]:
 
 
 def _check_columns(entry: Entry, body: Body) -> None:
-    pairs = (
-        ("trail", entry.trail, body.trail),
-        ("seq", entry.seq, body.seq),
-        ("kind", entry.kind, body.kind),
-        ("occurred_at", entry.occurred_at, body.occurred_at),
-    )
-    for column, stored, signed in pairs:
+    signed_columns = (body.trail, body.seq, body.kind, body.occurred_at)
+    if (entry.trail, entry.seq, entry.kind, entry.occurred_at) == signed_columns:
+        return
+    for column in ("trail", "seq", "kind", "occurred_at"):
+        stored, signed = getattr(entry, column), getattr(body, column)
         if stored != signed:
             raise _failed(entry, "column", f"says {column} {stored!s}, its signed body says {signed!s}", column)
 

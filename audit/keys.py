@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -199,8 +200,10 @@ class IntroducedKey:
 
     def may_sign(self, kind: str) -> bool:
         """Tell whether this key may vouch for entries of `kind`."""
-        return allows(self.kinds, kind)
+        return _allows(self.kinds, kind)
 
+
+_allows = lru_cache(256)(allows)  # asked for every entry, of which there are few kinds
 
 Ring = Mapping[bytes, IntroducedKey]
 """Key id to key: the entry keys that `@keys` introduced."""

@@ -49,3 +49,32 @@ _FROM: dict[str, LiteralString] = {
     BLOBS.name: "checkpoint_blobs",
     WRITES.name: "checkpoint_writes",
 }
+
+
+LARGE = 65_536
+"""Bytes from which a value is fetched by itself where many are streamed."""
+PLACE: LiteralString = "ARRAY[tableoid::bigint::text, ctid::text]"
+"""Where a row lies: enough to find it again in the same snapshot."""
+
+
+def light_rows_statement(table: Table) -> LiteralString:
+    """Return the SELECT of PLACE and a table's columns in digest order, without a WHERE.
+
+    PLACE is NULL, and the row complete, unless it is large; then what may be large of it is NULL.
+    """
+    large, values = _WEIGHT[table.name]
+    columns: LiteralString = ROW_COLUMNS[table.name]
+    for value in values:
+        columns = columns.replace(value, f"CASE WHEN {large} THEN NULL ELSE {value} END")
+    return f"SELECT CASE WHEN {large} THEN {PLACE} END, {columns} FROM " + _FROM[table.name]
+
+
+# A document's size is what it takes on disk, compressed: to print it only to measure it would cost more.
+_WEIGHT: dict[str, tuple[LiteralString, tuple[LiteralString, ...]]] = {
+    CHECKPOINTS.name: (
+        f"pg_column_size(checkpoint) + pg_column_size(metadata) > {LARGE // 4}",
+        ("checkpoint::text", "metadata::text"),
+    ),
+    BLOBS.name: (f"octet_length(blob) > {LARGE}", ("blob",)),
+    WRITES.name: (f"octet_length(blob) > {LARGE}", ("blob",)),
+}

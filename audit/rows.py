@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ RowKey = tuple[str, tuple[str, ...]]
 """Table name, and the primary-key columns as text."""
 
 _NULL = b"\x00"
+_MEMBERS = {"table", "key", "sha256"}
+_DIGEST = re.compile("[0-9a-f]{64}")
 _length = struct.Struct(">BI").pack
+_HEADS = tuple(_length(1, size) for size in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ TABLES: Mapping[str, Table] = {table.name: table for table in (CHECKPOINTS, BLOB
 JSONB_COLUMNS = frozenset({"checkpoint", "metadata"})
 
 
-def row_hash(row: Sequence[Column]) -> str:
-    """Return the SHA-256 (hex) over the columns of `row`: text as UTF-8, bytea raw, integers in decimal.
+def row_digest(row: Sequence[Column]) -> bytes:
+    """Return the SHA-256 over the columns of `row`: text as UTF-8, bytea raw, integers in decimal.
 
     `jsonb` columns must come as PostgreSQL's own text output: it alone keeps 2^60 and 2^53+1 apart.
     """
@@ -79,9 +83,15 @@ def row_hash(row: Sequence[Column]) -> str:
             parts.append(_NULL)
             continue
         data = column if isinstance(column, bytes) else str(column).encode()
-        parts.append(_length(1, len(data)))
+        size = len(data)
+        parts.append(_HEADS[size] if size < len(_HEADS) else _length(1, size))
         parts.append(data)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def row_hash(row: Sequence[Column]) -> str:
+    """Return `row_digest` in hex, as payloads have it."""
+    return row_digest(row).hex()
 
 
 def named(key: RowKey) -> str:
@@ -125,7 +135,7 @@ def parse_rows(member: Any) -> list[BoundRow]:
 
 
 def _parse_row(item: Any) -> BoundRow:
-    if not isinstance(item, dict) or set(item) != {"table", "key", "sha256"}:
+    if not isinstance(item, dict) or item.keys() != _MEMBERS:
         raise MalformedError("A bound row has other members than table, key and sha256.")
     table, key, digest = item["table"], item["key"], item["sha256"]
     known = TABLES.get(table) if isinstance(table, str) else None
@@ -133,6 +143,6 @@ def _parse_row(item: Any) -> BoundRow:
         raise MalformedError(f"An entry binds a row of a table that is not LangGraph's: {table!r}.")
     if not isinstance(key, list) or len(key) != len(known.key) or not all(isinstance(part, str) for part in key):
         raise MalformedError(f"The key of a bound row of {table} is not {len(known.key)} strings.")
-    if not isinstance(digest, str) or len(digest) != 64 or digest.strip("0123456789abcdef"):  # noqa: PLR2004 - SHA-256
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise MalformedError(f"The digest of a bound row of {table} is not 64 hex digits.")
     return BoundRow((table, tuple(key)), digest)

@@ -5,16 +5,17 @@ Pure, and never imports a database driver: databases and bundles stream into the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .canonical import Json
 from .chain import START, Checked, Link, check_entry, go_on_behind, moved, read_damaged
-from .entry import Entry
+from .entry import KEYS_TRAIL, Entry
 from .errors import VerificationError
 from .keys import Ring
 from .ledger import Ledger
+from .rows import TABLES
 
 MAX_FINDINGS = 1000
 
@@ -77,29 +78,87 @@ class Counts:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+_CHECKS = (
+    "schema", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain", "payload", "binding",
+    "row", "unbound", "missing", "duplicate",
+)  # fmt: skip
+_TABLES = ("entries", "payloads", *TABLES)
+_ROWS_OF_LANGGRAPH = 2
+
+
+def _rank(word: str | None, words: tuple[str, ...]) -> int:
+    return words.index(word) if word in words else len(words)
+
+
+def place_of(finding: Finding) -> tuple[int | str | bool, ...]:
+    """Return where a finding stands in a report: by what it says alone, whoever finds it and in whatever turn.
+
+    First the schema, then the keys, entries and payloads by trail and `seq`, then LangGraph's rows by trail and table.
+    """
+    table = _rank(finding.table, _TABLES)
+    in_rows = table >= _ROWS_OF_LANGGRAPH and finding.check != "schema"
+    return (
+        finding.check != "schema",
+        finding.trail != KEYS_TRAIL or in_rows,
+        in_rows,
+        finding.trail is None,
+        finding.trail or "",
+        table if in_rows else 0,
+        finding.seq is None,
+        finding.seq or 0,
+        _rank(finding.check, _CHECKS),
+        table,
+        finding.column or "",
+        finding.message,
+    )
+
+
 @dataclass(slots=True)
 class Report:
-    """What a verification found. Keeps the first 1,000 findings and counts the rest."""
+    """What a verification found. Keeps the first 1,000 findings by place, and counts the rest."""
 
     counts: Counts = field(default_factory=Counts)
-    findings: list[Finding] = field(default_factory=list)
     trust: list[dict[str, Json]] = field(default_factory=list)
-    omitted: int = 0
     indeterminate: bool = False
+    found: int = field(default=0, init=False)
+    """How many findings there are, kept or not."""
+    _kept: list[Finding] = field(default_factory=list, init=False)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings in the order of `place_of`, the first 1,000 of them."""
+        self._kept.sort(key=place_of)
+        del self._kept[MAX_FINDINGS:]
+        return self._kept
+
+    @property
+    def omitted(self) -> int:
+        """How many more findings there are than `findings` holds."""
+        return self.found - min(self.found, MAX_FINDINGS)
 
     @property
     def verdict(self) -> Verdict:
         """`failed` as soon as there is one finding; `indeterminate` when evidence that was asked for is missing."""
-        if self.findings:
+        if self.found:
             return Verdict.FAILED
         return Verdict.INDETERMINATE if self.indeterminate else Verdict.PASSED
 
     def add(self, error: VerificationError) -> None:
         """Record a failed check."""
-        if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding.of(error))
-        else:
-            self.omitted += 1
+        self.found += 1
+        self._keep([Finding.of(error)])
+
+    def merge(self, counts: Counts, findings: Sequence[Finding], found: int) -> None:
+        """Take over what was found elsewhere: `found` findings, of which `findings` are the first 1,000 by place."""
+        for name in counts.__slots__:
+            setattr(self.counts, name, getattr(self.counts, name) + getattr(counts, name))
+        self.found += found
+        self._keep(findings)
+
+    def _keep(self, findings: Sequence[Finding]) -> None:
+        self._kept += findings
+        if len(self._kept) > 2 * MAX_FINDINGS:  # not at each one: that would be a sort for each
+            self._kept = self.findings
 
     def as_json(self) -> dict[str, Json]:
         """Return the document of `--json`."""

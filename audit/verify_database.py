@@ -6,56 +6,72 @@ walked against the entries in both directions. Honest work that goes on meanwhil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, LiteralString
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
 from .chain import START, Checked, check_entry, check_keys_trail
-from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
+from .entry import KEYS_TRAIL
 from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import IntroducedKey, Trust
-from .read import ENTRY_COLUMNS, entries_statement, entry_of, rows_statement
-from .rows import TABLES, Column, RowKey, Table, named
+from .read import entries_statement, entry_of
 from .schema import check_functions_steps, evidence_problems_steps, langgraph_problems_steps
 from .steps import Statement, run
-from .verify import Report, TrailCheck
-
-_BATCH = 200
-_FETCH = 500
-_ENTRIES: LiteralString = f"""
-SELECT {ENTRY_COLUMNS} FROM audit.entries e
-WHERE %(trail)s::text IS NULL OR e.trail = %(trail)s
-ORDER BY e.trail COLLATE "C", e.seq
-"""
-_PAYLOADS: LiteralString = """
-SELECT trail, seq, salt, data FROM audit.payloads
-WHERE %(trail)s::text IS NULL OR trail = %(trail)s
-ORDER BY trail COLLATE "C", seq
-"""
+from .verify import Report
+from .verify_parts import Judge, OneTrail, check_part, divide, prepare, strangers
+from .verify_workers import check_together
 
 
-def verify_database(conn: Connection[Any], trust: Trust, *, trail: str | None = None) -> Report:
-    """Return the report on the database behind `conn`, or on one trail of it.
+class Progress(Protocol):
+    """Who wants to know how far a verification is."""
 
-    `conn` must be in no transaction; it is used in one REPEATABLE READ, read-only transaction. Raises psycopg.Error
-    when the database cannot be read; never raises for what it finds.
+    def start(self, total: int) -> None:
+        """There are `total` entries."""
+
+    def advance(self, count: int) -> None:
+        """So many more were checked."""
+
+
+def verify_database(
+    conn: Connection[Any], trust: Trust, *, trail: str | None = None, jobs: int = 1, progress: Progress | None = None
+) -> Report:
+    """Return the report on the database behind `conn`, or on one trail of it; the same whatever `jobs` is.
+
+    `conn` must be in no transaction; it is used in one REPEATABLE READ, read-only transaction. With more than one job,
+    up to `jobs` processes share that transaction's snapshot, each on a connection of its own. Raises psycopg.Error or
+    ConfigurationError when the database cannot be read, or a process ends early; never raises for what it finds.
     """
     report = Report()
     with conn.transaction():
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        # The column copies are compared with signed UTC times; a session's zone must not change what is read.
-        conn.execute("SET LOCAL TimeZone = 'UTC'")
+        prepare(conn)
         if not _check_schema(conn, report):
             return report
         ring = _check_keys(conn, trust, report)
         _say_trust(trust, report)
         if ring is not None:
-            _check_trails(conn, trust, ring, trail, report)
-            if trail is None:
-                _check_strangers(conn, report)
+            _check_parts(conn, Judge(trust.origin, ring), trail, jobs, report, progress)
     return report
+
+
+def _check_parts(
+    conn: Connection[Any], judge: Judge, trail: str | None, jobs: int, report: Report, progress: Progress | None
+) -> None:
+    advance: Callable[[int], None] = progress.advance if progress else lambda _: None
+    if trail is not None:
+        check_part(conn, OneTrail(trail), judge, report, advance)
+        return
+    parts, total = divide(conn)
+    workers = min(jobs, len(parts) - 1)
+    parts += strangers()
+    if progress:
+        progress.start(total)
+    if workers > 1:
+        check_together(conn, parts, judge, workers, report, advance)
+    else:
+        for part in parts:
+            check_part(conn, part, judge, report, advance)
 
 
 def checked_trail(conn: Connection[Any], trust: Trust, trail: str) -> list[Checked]:
@@ -65,7 +81,7 @@ def checked_trail(conn: Connection[Any], trust: Trust, trail: str) -> list[Check
     entry that does not verify.
     """
     with conn.transaction():
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        prepare(conn)
         ring, _ = check_keys_trail(map(entry_of, _fetch(conn, entries_statement(KEYS_TRAIL))), trust)
         entries = [entry_of(row) for row in _fetch(conn, entries_statement(trail))]
     if not entries:
@@ -121,104 +137,3 @@ def _say_trust(trust: Trust, report: Report) -> None:
             "detail": "there is no log yet: a tail cut with its rows, or a whole trail removed, is not seen",
         }
     )
-
-
-def _check_trails(
-    conn: Connection[Any], trust: Trust, ring: dict[bytes, IntroducedKey], trail: str | None, report: Report
-) -> None:
-    batch: list[TrailCheck] = []
-    current: TrailCheck | None = None
-    for entry in _entries(conn, trail, report):
-        if entry.trail == KEYS_TRAIL:
-            continue  # checked already, before anything else could be
-        if current is None or current.ledger.trail != entry.trail:
-            if len(batch) >= _BATCH:
-                _check_rows(conn, batch, report)
-                batch = []
-            current = TrailCheck(entry.trail, origin=trust.origin, ring=ring, report=report)
-            batch.append(current)
-        current.feed(entry)
-    if trail is not None and trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
-        batch.append(TrailCheck(trail, origin=trust.origin, ring=ring, report=report))
-        report.counts.trails -= 1
-    _check_rows(conn, batch, report)
-
-
-def _entries(conn: Connection[Any], trail: str | None, report: Report) -> Iterator[Entry]:
-    """Yield entries with their payloads by merging the two tables, so that neither hides rows of the other."""
-    payloads = _stream(conn, "payloads", _PAYLOADS, {"trail": trail})
-    payload = next(payloads, None)
-    for row in _stream(conn, "entries", _ENTRIES, {"trail": trail}):
-        place = _place(row)
-        while payload is not None and _place(payload) < place:
-            report.add(_orphan(payload))
-            payload = next(payloads, None)
-        if payload is not None and _place(payload) == place:
-            yield entry_of((*row, payload[2], payload[3]))
-            payload = next(payloads, None)
-        else:
-            yield entry_of(row)
-    while payload is not None:
-        report.add(_orphan(payload))
-        payload = next(payloads, None)
-
-
-def _place(row: tuple[Any, ...]) -> tuple[bool, bytes, bool, int]:
-    """Return a row's place in the order the database sorts by: bytes, and NULL last."""
-    trail, seq = row[:2]
-    return trail is None, (trail or "").encode(), seq is None, seq or 0
-
-
-def _orphan(payload: tuple[Any, ...]) -> VerificationError:
-    return VerificationError(
-        f"A payload stands at {payload[1]} of trail {payload[0]!r}, where no entry (or no further one) has one.",
-        check="payload",
-        trail=payload[0],
-        seq=payload[1],
-        table="payloads",
-    )
-
-
-def _check_rows(conn: Connection[Any], batch: list[TrailCheck], report: Report) -> None:
-    """Compare LangGraph's rows of a batch of threads with what their trails bind."""
-    by_thread = {check.ledger.trail: check for check in batch}
-    rows: dict[str, list[tuple[Table, tuple[Column, ...]]]] = {thread: [] for thread in by_thread}
-    for table in TABLES.values():
-        sql = rows_statement(table) + " WHERE thread_id = ANY(%(threads)s)"
-        for row in _stream(conn, table.name, sql, {"threads": list(by_thread)}):
-            report.counts.rows += 1
-            rows[row[0]].append((table, row))
-    for thread, check in by_thread.items():
-        for error in check.ledger.check_all(rows[thread]):
-            report.add(error)
-
-
-def _check_strangers(conn: Connection[Any], report: Report) -> None:
-    """Report the rows of threads that have no trail at all."""
-    for table in TABLES.values():
-        sql = rows_statement(table) + _NO_TRAIL
-        for row in _stream(conn, "strangers", sql, {}):
-            report.counts.rows += 1
-            key: RowKey = table.key_of(row)
-            report.add(
-                VerificationError(
-                    f"Row {named(key)}: its thread has no trail; it was written behind the "
-                    "saver's back, or its whole trail was removed.",
-                    check="unbound",
-                    trail=row[0],
-                    table=table.name,
-                )
-            )
-
-
-_NO_TRAIL: LiteralString = """
- t WHERE thread_id = '@keys' OR NOT EXISTS (SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C")
-"""
-
-
-def _stream(conn: Connection[Any], name: str, sql: LiteralString, params: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows through a server-side cursor: a few hundred in memory, however many there are."""
-    with conn.cursor(f"countersign_{name}", row_factory=tuple_row) as cursor:
-        cursor.itersize = _FETCH
-        cursor.execute(sql, params, binary=True)
-        yield from cursor

@@ -17,19 +17,19 @@ from countersign.audit.deployment import claimed_origin_steps
 from countersign.audit.errors import AuditError, ConfigurationError, NotFoundError
 from countersign.audit.home import home_folder
 from countersign.audit.keys import KeyFolder, Trust
-from countersign.audit.migrate import migrate, migration_sql
 from countersign.audit.schema import revision_steps
 from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.trouble import explain
 from countersign.audit.verify import EXIT_CODES, Report
-from countersign.audit.verify_database import verify_database
+from countersign.audit.verify_database import Progress, verify_database
 
 from . import embedded
 from .database import Database, database
-from .describe import describe
+from .describe import describe, shown
 
 P = ParamSpec("P")
 COULD_NOT_RUN = 2
+_MOST_JOBS = 8
 
 
 def _guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -72,6 +72,8 @@ _url = click.option("--database-url", "url", metavar="URL", help="Instead of COU
 @_guarded
 def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click passes flags so
     """Prepare the database: tables, guards, roles, LangGraph's own tables, keys. Repeating it changes nothing."""
+    from countersign.audit.migrate import migrate, migration_sql  # noqa: PLC0415 - SQLAlchemy, Alembic, LangGraph
+
     if sql:
         click.echo(migration_sql())
         return
@@ -93,15 +95,24 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
     metavar="FILE",
     help="Instead of this machine's trust.json.",
 )
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; without: one a processor, up to 8."
+)
 @_url
 @_guarded
-def verify_command(trail: str | None, as_json: bool, trust_file: Path | None, url: str | None) -> None:  # noqa: FBT001
+def verify_command(
+    trail: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+    trust_file: Path | None,
+    jobs: int | None,
+    url: str | None,
+) -> None:
     """Verify every entry, every payload and every row of LangGraph's tables.
 
     Exit code 0: passed, 1: failed, 2: could not run, 3: indeterminate.
     """
-    with database(url) as target:
-        report = verify(target, trail=trail, trust_file=trust_file)
+    with database(url) as target, shown(sys.stderr, wanted=not as_json) as progress:
+        report = verify(target, trail=trail, trust_file=trust_file, jobs=jobs or usual_jobs(), progress=progress)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
     sys.exit(EXIT_CODES[report.verdict])
 
@@ -141,7 +152,20 @@ def demo_command(out: Path) -> None:
     demo(out)
 
 
-def verify(target: Database, *, trail: str | None = None, trust_file: Path | None = None) -> Report:
+def usual_jobs() -> int:
+    """Return how many processes verify when nobody says: one for each processor this one may use, but no crowd."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _MOST_JOBS)
+
+
+def verify(
+    target: Database,
+    *,
+    trail: str | None = None,
+    trust_file: Path | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Report:
     """Return the report on a database. A database without @keys is failed, whoever asks."""
     with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
         if run(conn, revision_steps()) is None and not _has_evidence(conn):
@@ -151,7 +175,7 @@ def verify(target: Database, *, trail: str | None = None, trust_file: Path | Non
         trust = _trust(conn, target, trust_file)
         if trail is not None and not run(conn, _known_steps(trail)):
             raise NotFoundError(f"There is no trail {trail!r}.", remedy="A trail's name is LangGraph's thread id.")
-        return verify_database(conn, trust, trail=trail)
+        return verify_database(conn, trust, trail=trail, jobs=jobs, progress=progress)
 
 
 def _known_steps(trail: str) -> Steps[bool]:

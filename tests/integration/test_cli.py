@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import ORIGIN, Database
-from countersign.audit import attach
+from countersign.audit import attach, verify_parts, verify_workers
 from countersign.service.cli import main
+from countersign.service.describe import shown
 from graphs import NEW_ORDER, order_graph, thread
 
 NOWHERE = "postgresql://countersign_app@/countersign?host=/nowhere&port=5432"
@@ -102,6 +104,54 @@ async def test_a_trust_file_stands_in_for_the_home(used: Database, tmp_path: Pat
 
     assert run("verify", "--trust", trust, url=used.app_url, home=tmp_path).exit_code == 0
     assert run("verify", url=used.app_url, home=tmp_path, COUNTERSIGN_HOME=str(used.home)).exit_code == 0
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    with shown(terminal, wanted=True) as bar:
+        assert bar is not None
+        assert terminal.getvalue() == ""
+        bar.start(4_000)
+        bar.advance(1_000)
+        bar.advance(3_000)
+    with shown(terminal, wanted=False) as none, shown(file, wanted=True) as nobody:
+        assert none is nobody is None
+    assert "1000/4000" in terminal.getvalue()
+    assert "4000/4000" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\n")
+
+
+async def test_several_processes_print_what_one_prints(used: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(used)
+    monkeypatch.setattr(verify_parts, "PART", 1)
+    results = [
+        run("verify", "--json", *jobs, url=used.app_url, home=used.home)
+        for jobs in ((), ("--jobs", "1"), ("--jobs", "3"))
+    ]
+
+    assert {(result.exit_code, result.stderr) for result in results} == {(1, "")}
+    assert len({result.stdout for result in results}) == 1
+
+
+async def test_a_process_that_dies_could_not_run(used: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_parts, "PART", 1)
+    monkeypatch.setattr(verify_workers, "MODULE", "countersign.audit.errors")  # imports, and ends
+    result = run("verify", "--jobs", "2", url=used.app_url, home=used.home)
+
+    assert_one_sentence(result)
+    assert "--jobs 1" in result.stderr
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "x", ""])
+def test_a_number_of_processes_that_is_none(tmp_path: Path, jobs: str) -> None:
+    assert run("verify", "--jobs", jobs, url=NOWHERE, home=tmp_path).exit_code == 2
 
 
 @pytest.mark.parametrize("command", [("verify",), ("migrate",), ("verify", "--json")])

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from countersign.audit.canonical import canonical
 from countersign.audit.entry import Entry
@@ -66,15 +68,6 @@ def test_the_json_has_exactly_the_members_of_the_format() -> None:
         "verdict": "failed",
         "findings": [
             {
-                "check": "row",
-                "trail": "case-1",
-                "seq": 3,
-                "leaf_index": None,
-                "table": "checkpoints",
-                "column": "metadata",
-                "message": "It was changed.",
-            },
-            {
                 "check": "schema",
                 "trail": None,
                 "seq": None,
@@ -82,6 +75,15 @@ def test_the_json_has_exactly_the_members_of_the_format() -> None:
                 "table": None,
                 "column": None,
                 "message": "The schema is another.",
+            },
+            {
+                "check": "row",
+                "trail": "case-1",
+                "seq": 3,
+                "leaf_index": None,
+                "table": "checkpoints",
+                "column": "metadata",
+                "message": "It was changed.",
             },
         ],
         "counts": {"trails": 1, "entries": 2, "rows": 3, "payloads": 4, "erased": 5, "sealed": 6, "lost": 7},
@@ -115,6 +117,54 @@ def test_beyond_a_thousand_findings_the_rest_is_counted() -> None:
     assert len(document["findings"]) == 1000
     assert document["findings_omitted"] == 5
     assert document["verdict"] == "failed"
+
+
+def located(check: str, trail: str | None, seq: int | None, table: str | None) -> VerificationError:
+    return VerificationError(f"{check} {trail} {seq}.", check=check, trail=trail, seq=seq, table=table)
+
+
+IN_ORDER = [
+    located("schema", None, None, "payloads"),
+    located("key", "@keys", 1, "entries"),
+    located("signature", "a", 2, "entries"),
+    located("binding", "a", 2, "payloads"),
+    located("payload", "a", 10, "payloads"),
+    located("column", "a", None, "entries"),
+    located("chain", "b", 1, "entries"),
+    located("chain", "\ufb33", 1, "entries"),
+    located("chain", "\U0001f600", 1, "entries"),
+    located("column", None, 1, "entries"),
+    located("unbound", "@keys", None, "checkpoints"),
+    located("missing", "a", 9, "checkpoints"),
+    located("row", "a", 1, "checkpoint_blobs"),
+    located("duplicate", "a", None, "checkpoint_blobs"),
+    located("row", "b", 1, "checkpoints"),
+    located("unbound", None, None, "checkpoints"),
+]
+
+
+@given(st.permutations(IN_ORDER))
+def test_findings_stand_by_place_whoever_finds_them_first(found: list[VerificationError]) -> None:
+    report = Report()
+    for error in found:
+        report.add(error)
+    assert [finding.check for finding in report.findings] == [error.check for error in IN_ORDER]
+    assert report.findings == [Finding.of(error) for error in IN_ORDER]
+
+
+@pytest.mark.parametrize("shares", [1, 2, 7, 1000])
+def test_reports_of_parts_make_the_report_of_the_whole(shares: int) -> None:
+    whole, parts = Report(), [Report(Counts(entries=2)) for _ in range(4)]
+    for number in range(3 * MAX_FINDINGS):
+        error = located("row", f"case-{number * 7919 % 3000}", number, "checkpoints")
+        whole.add(error)
+        parts[number // shares % 4].add(error)
+    merged = Report(Counts(entries=1))
+    for part in parts:
+        merged.merge(part.counts, part.findings, part.found)
+    assert merged.counts.entries == 9
+    assert (merged.findings, merged.omitted) == (whole.findings, whole.omitted)
+    assert (len(whole.findings), whole.omitted) == (MAX_FINDINGS, 2 * MAX_FINDINGS)
 
 
 def checked(entries: list[Entry], trail: str = TRAIL) -> tuple[TrailCheck, Report]:

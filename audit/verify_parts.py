@@ -1,0 +1,277 @@
+"""A verification in parts: ranges of trails that are checked apart from each other, by any process.
+
+Ranges are cut between names in the order of bytes: whatever the trails are called, each belongs to exactly one.
+In memory at a time are a few hundred rows, one large value, and the bindings of some trails. The bindings of one trail,
+some 220 bytes for each row of its thread, are the part that grows with what is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from psycopg.rows import tuple_row
+
+from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
+from .errors import VerificationError
+from .keys import Ring
+from .ledger import RowsCheck
+from .read import ENTRY_COLUMNS, LARGE, PLACE, entry_of, light_rows_statement, rows_statement
+from .rows import TABLES, Column, Table, named
+from .verify import Report, TrailCheck
+
+PART = 2_000
+"""Entries in a part: about a second's work. A trail is never divided."""
+_BATCH_TRAILS = 500
+_BATCH_ROWS = 5_000
+_FETCH = 200
+_STEP = 500
+
+Progress = Callable[[int], None]
+"""Told how many more entries were checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What entries are judged by: the log they have to be of, and the keys that `@keys` introduced."""
+
+    origin: str
+    ring: Ring
+
+
+@dataclass(frozen=True, slots=True)
+class Trails:
+    """The part of all trails from `low` on and before `high`; both None: the rows that have no trail's name at all."""
+
+    low: str | None
+    high: str | None
+
+    def where(self) -> LiteralString:
+        """Return the condition of rows in it."""
+        if self.low is None:
+            return "trail IS NULL"
+        return _FROM_LOW if self.high is None else _FROM_LOW + _BEFORE_HIGH
+
+
+@dataclass(frozen=True, slots=True)
+class OneTrail:
+    """The part that is one trail, whose rows are looked at even if it has no entry."""
+
+    trail: str
+
+    def where(self) -> LiteralString:
+        """Return the condition of rows in it."""
+        return 'trail COLLATE "C" = %(trail)s'
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """The part that is the rows of one of LangGraph's tables whose threads have no trail."""
+
+    table: str
+
+
+Part = Trails | OneTrail | Strangers
+# "C" compares bytes. A column that somebody gave another collation is still cut in the same order here.
+_FROM_LOW: LiteralString = 'trail COLLATE "C" >= %(low)s'
+_BEFORE_HIGH: LiteralString = ' AND trail COLLATE "C" < %(high)s'
+_SIZES: LiteralString = """
+SELECT trail, count(*) FROM (SELECT trail COLLATE "C" AS trail FROM audit.entries WHERE trail IS NOT NULL) e
+GROUP BY trail ORDER BY trail
+"""
+_ENTRIES: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e"
+_PAYLOADS: LiteralString = f"""
+SELECT trail, seq, salt, CASE WHEN octet_length(data) <= {LARGE} THEN data END,
+    CASE WHEN octet_length(data) > {LARGE} THEN {PLACE} END
+FROM audit.payloads
+"""
+# The place in the table last: rows that stand twice come in one order, however the parts are cut.
+_IN_ORDER: LiteralString = ' ORDER BY trail COLLATE "C", seq, ctid'
+_AT: LiteralString = " WHERE tableoid = %s::oid AND ctid = %s::tid"
+_OF_THREADS: LiteralString = " WHERE thread_id = ANY(%(threads)s::text[])"
+# One condition, so that the server can join: @keys is no trail that a thread could have.
+_NO_TRAIL: LiteralString = """
+ t WHERE NOT EXISTS (
+    SELECT FROM audit.entries e WHERE e.trail = t.thread_id COLLATE "C" AND e.trail COLLATE "C" <> '@keys')
+"""
+
+
+def prepare(conn: Connection[Any]) -> None:
+    """Make the transaction that has just begun read-only, and what it reads independent of the session's settings."""
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    # The column copies are compared with signed UTC times; a session's zone must not change what is read.
+    conn.execute("SET LOCAL TimeZone = 'UTC'")
+    # A scan that begins where another one is would let rows that stand twice come in another order.
+    conn.execute("SET LOCAL synchronize_seqscans = off")
+
+
+def divide(conn: Connection[Any]) -> tuple[list[Part], int]:
+    """Return the parts that all trails make up, the largest first, and the number of entries.
+
+    The parts cover every name there could be, not only those that this statement saw.
+    """
+    sizes: list[tuple[int, str]] = []
+    low, size, total = "", 0, 0
+    with conn.cursor("countersign_sizes", row_factory=tuple_row) as cursor:
+        cursor.itersize = 10 * _FETCH
+        for trail, count in cursor.execute(_SIZES, binary=True):
+            if size and size + count > PART:
+                sizes.append((size, low))
+                low, size = trail, 0
+            size += count
+            total += count
+    sizes.append((size, low))
+    highs: list[str | None] = [low for _, low in sizes[1:]]
+    cut = sorted(zip(sizes, [*highs, None], strict=True), key=lambda part: -part[0][0])
+    return [*(Trails(low, high) for (_, low), high in cut), Trails(None, None)], total
+
+
+def strangers() -> list[Part]:
+    """Return the parts that the rows without a trail make up."""
+    return [Strangers(table) for table in TABLES]
+
+
+def check_part(conn: Connection[Any], part: Part, judge: Judge, report: Report, progress: Progress) -> None:
+    """Check everything in `part` and add to `report` what was found and counted.
+
+    `conn` is in a transaction that `prepare` began. Raises psycopg.Error when the database cannot be read; never raises
+    for what it finds.
+    """
+    if isinstance(part, Strangers):
+        _check_strangers(conn, TABLES[part.table], report)
+    else:
+        _check_trails(conn, part, judge, report, progress)
+
+
+def _check_trails(
+    conn: Connection[Any], part: Trails | OneTrail, judge: Judge, report: Report, progress: Progress
+) -> None:
+    batch: list[TrailCheck] = []
+    current: TrailCheck | None = None
+    rows = 0
+    for entry in _told(_entries(conn, part, report), progress):
+        if entry.trail == KEYS_TRAIL:
+            continue  # checked already, before anything else could be
+        if current is None or current.ledger.trail != entry.trail:
+            rows += current.ledger.size if current else 0
+            if rows >= _BATCH_ROWS or len(batch) >= _BATCH_TRAILS:
+                _check_rows(conn, batch, report)
+                batch, rows = [], 0
+            current = TrailCheck(entry.trail, origin=judge.origin, ring=judge.ring, report=report)
+            batch.append(current)
+        current.feed(entry)
+    if isinstance(part, OneTrail) and part.trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
+        batch.append(TrailCheck(part.trail, origin=judge.origin, ring=judge.ring, report=report))
+        report.counts.trails -= 1
+    _check_rows(conn, batch, report)
+
+
+def _told(entries: Iterator[Entry], progress: Progress) -> Iterator[Entry]:
+    count = 0
+    for entry in entries:
+        yield entry
+        count += 1
+        if count == _STEP:
+            progress(count)
+            count = 0
+    progress(count)
+
+
+def _entries(conn: Connection[Any], part: Trails | OneTrail, report: Report) -> Iterator[Entry]:
+    """Yield entries with their payloads by merging the two tables, so that neither hides rows of the other."""
+    params = {name: getattr(part, name) for name in part.__slots__}
+    payloads = _stream(conn, "payloads", _PAYLOADS + " WHERE " + part.where() + _IN_ORDER, params)
+    payload = next(payloads, None)
+    for row in _stream(conn, "entries", _ENTRIES + " WHERE " + part.where() + _IN_ORDER, params):
+        place = row[:2]
+        while payload is not None and payload[:2] != place and _order(payload) < _order(row):
+            report.add(_orphan(payload))
+            payload = next(payloads, None)
+        if payload is not None and payload[:2] == place:
+            yield entry_of((*row, payload[2], _data(conn, payload)))
+            payload = next(payloads, None)
+        else:
+            yield entry_of(row)
+    while payload is not None:
+        report.add(_orphan(payload))
+        payload = next(payloads, None)
+
+
+def _order(row: tuple[Any, ...]) -> tuple[bool, bytes, bool, int]:
+    """Return a row's place in the order the database sorts by: bytes, and NULL last."""
+    trail, seq = row[:2]
+    return trail is None, (trail or "").encode(), seq is None, seq or 0
+
+
+def _data(conn: Connection[Any], payload: tuple[Any, ...]) -> bytes | None:
+    """Return a payload's data, fetched by itself where it is large: two hundred of those at a time are too many."""
+    data, place = payload[3:5]
+    if place is not None:
+        (data,) = _one(conn, "SELECT data FROM audit.payloads" + _AT, place)
+    return data  # type: ignore[no-any-return]
+
+
+def _orphan(payload: tuple[Any, ...]) -> VerificationError:
+    return VerificationError(
+        f"A payload stands at {payload[1]} of trail {payload[0]!r}, where no entry (or no further one) has one.",
+        check="payload",
+        trail=payload[0],
+        seq=payload[1],
+        table="payloads",
+    )
+
+
+def _check_rows(conn: Connection[Any], batch: list[TrailCheck], report: Report) -> None:
+    """Compare LangGraph's rows of a batch of threads with what their trails bind."""
+    checks = {check.ledger.trail: RowsCheck(check.ledger) for check in batch}
+    for table in TABLES.values():
+        for row in _rows(conn, table, {"threads": list(checks)}):
+            check = checks.get(str(row[0]))
+            if check is None:
+                continue  # equal in the table's own collation only: its thread is another one
+            report.counts.rows += 1
+            if (error := check.feed(table, row)) is not None:
+                report.add(error)
+    for check in checks.values():
+        for error in check.finish():
+            report.add(error)
+
+
+def _rows(conn: Connection[Any], table: Table, params: dict[str, Any]) -> Iterator[tuple[Column, ...]]:
+    """Yield the rows of threads, large ones fetched by themselves."""
+    for place, *row in _stream(conn, table.name, light_rows_statement(table) + _OF_THREADS, params):
+        if place is None:
+            yield tuple(row)
+        else:
+            yield _one(conn, rows_statement(table) + _AT, place)
+
+
+def _check_strangers(conn: Connection[Any], table: Table, report: Report) -> None:
+    """Report the rows of threads that have no trail at all."""
+    for _, *row in _stream(conn, "strangers", light_rows_statement(table) + _NO_TRAIL, {}):
+        report.counts.rows += 1
+        report.add(
+            VerificationError(
+                f"Row {named(table.key_of(row))}: its thread has no trail; it was written behind the "
+                "saver's back, or its whole trail was removed.",
+                check="unbound",
+                trail=row[0],
+                table=table.name,
+            )
+        )
+
+
+def _one(conn: Connection[Any], sql: LiteralString, place: list[str]) -> tuple[Any, ...]:
+    with conn.cursor(row_factory=tuple_row, binary=True) as cursor:
+        (row,) = cursor.execute(sql, place).fetchall()
+    return row
+
+
+def _stream(conn: Connection[Any], name: str, sql: LiteralString, params: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows through a server-side cursor: a few hundred in memory, however many there are."""
+    with conn.cursor(f"countersign_{name}", row_factory=tuple_row) as cursor:
+        cursor.execute(sql, params, binary=True)
+        while rows := cursor.fetchmany(_FETCH):
+            yield from rows
