@@ -16,6 +16,7 @@ from .chain import START, Checked, check_entry, check_keys_trail
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
 from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import IntroducedKey, Trust
+from .ledger import adoption_remedy
 from .read import ENTRY_COLUMNS, entries_statement, entry_of, rows_statement
 from .rows import TABLES, Column, RowKey, Table, named
 from .schema import check_functions_steps, evidence_problems_steps, langgraph_problems_steps
@@ -202,8 +203,9 @@ def _check_strangers(conn: Connection[Any], report: Report) -> None:
             key: RowKey = table.key_of(row)
             report.add(
                 VerificationError(
-                    f"Row {named(key)}: its thread has no trail; it was written behind the "
-                    "saver's back, or its whole trail was removed.",
+                    f"Row {named(key)}: its thread has no trail; LangGraph wrote it before Countersign was there, "
+                    "somebody wrote it behind the saver's back, or its whole trail was removed."
+                    + adoption_remedy(row[0] or ""),
                     check="unbound",
                     trail=row[0],
                     table=table.name,

@@ -48,7 +48,7 @@ def _row(checked: Checked, total: int) -> TrailRow:
     )
 
 
-def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> str:  # noqa: PLR0911 - a table of kinds
+def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - by kind
     """Return what the entry says, in a line."""
     if kind == "state.updated":
         return "; ".join(_change(change) for change in payload.get("changes", []))
@@ -71,6 +71,8 @@ def _what(kind: str, detail: Mapping[str, Any], payload: Mapping[str, Any]) -> s
         return f"resumed with {plain(answers)}" if answers else "resumed"
     if kind == "key.introduced":
         return f"key for {', '.join(detail.get('kinds', []))}"
+    if kind == "trail.adopted":
+        return f"taken in as found, {len(payload.get('rows', []))} rows bound"
     return ""
 
 

@@ -25,6 +25,7 @@ from countersign.audit.verify import EXIT_CODES, Report
 from countersign.audit.verify_database import verify_database
 
 from . import embedded
+from .adopt_command import adopt_threads
 from .database import Database, database
 from .describe import describe
 
@@ -104,6 +105,22 @@ def verify_command(trail: str | None, as_json: bool, trust_file: Path | None, ur
         report = verify(target, trail=trail, trust_file=trust_file)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
     sys.exit(EXIT_CODES[report.verdict])
+
+
+@main.command("adopt")
+@click.argument("threads", nargs=-1, metavar="THREAD...")
+@click.option("--all", "every", is_flag=True, help="All threads that have rows and no entry that binds any.")
+@click.option("--dry-run", is_flag=True, help="List them with their rows, and write nothing.")
+@_url
+@_guarded
+def adopt_command(threads: tuple[str, ...], every: bool, dry_run: bool, url: str | None) -> None:  # noqa: FBT001
+    """Take in threads that LangGraph wrote before Countersign was there, as they are now.
+
+    Needs the deployment key. Exit code 0: done, 2: at least one could not be adopted.
+    """
+    with database(url) as target:
+        good = adopt_threads(target, threads, every=every, dry_run=dry_run)
+    sys.exit(0 if good else COULD_NOT_RUN)
 
 
 @main.group("database")
