@@ -123,6 +123,23 @@ def adopt_command(threads: tuple[str, ...], every: bool, dry_run: bool, url: str
     sys.exit(0 if good else COULD_NOT_RUN)
 
 
+@main.command("check")
+@click.argument("target", metavar="MODULE:GRAPH")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@_guarded
+def check_command(target: str, as_json: bool) -> None:  # noqa: FBT001
+    """Look at a graph before it is attached: what would be recorded, and what to change.
+
+    MODULE:GRAPH or path/to/file.py:GRAPH; a compiled graph, a StateGraph, or a function without arguments that returns
+    one. Needs no database and changes nothing.
+
+    Exit code 0: nothing to change, 1: something to change, 2: could not run.
+    """
+    from .check_command import check_graph  # noqa: PLC0415 - the other commands need no graph
+
+    sys.exit(0 if check_graph(target, as_json=as_json) else 1)
+
+
 @main.group("database")
 def database_group() -> None:
     """Keep the embedded PostgreSQL running, or stop it."""

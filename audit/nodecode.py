@@ -1,0 +1,97 @@
+"""What a node's code mentions: best effort, from names in compiled code. Nothing is called, so it says "may"."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.types import interrupt
+
+_MOST = 500  # functions looked at for one node: it is about the node's own code, not about libraries
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """Whether the code may call LangGraph's `interrupt`, and which classes it names."""
+
+    asks: bool
+    classes: frozenset[type]
+
+
+def functions_of(runnable: Any) -> list[Any]:
+    """Return the functions that a node is made of, however LangGraph and LangChain wrapped them."""
+    found = [value for name in ("func", "afunc") if (value := getattr(runnable, name, None)) is not None]
+    for step in getattr(runnable, "steps", None) or ():
+        found += functions_of(step)
+    if not found and isinstance(bound := getattr(runnable, "bound", None), object) and bound is not None:
+        return functions_of(bound)
+    return found
+
+
+def is_awaited_only(runnable: Any) -> bool:
+    """Tell whether a node can only be awaited: it is a coroutine function, with no other to call in its place."""
+    return getattr(runnable, "func", None) is None and getattr(runnable, "afunc", None) is not None
+
+
+def mentions(functions: list[Any]) -> Mentions:
+    """Return what `functions`, and those of the same package that they name, mention."""
+    asks = False
+    classes: set[type] = set()
+    queue = [plain for function in functions for plain in _plain(function)]
+    seen: set[int] = set()
+    while queue and len(seen) < _MOST:
+        function = queue.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        for name in _names(function.__code__):
+            value = _resolve(function, name)
+            asks = asks or value is interrupt or (value is None and name == "interrupt")
+            if isinstance(value, type):
+                classes.add(value)
+            queue += [plain for plain in _plain(value) if _package(plain) == _package(function)]
+    return Mentions(asks, frozenset(classes))
+
+
+def _plain(value: Any) -> Iterator[types.FunctionType]:
+    """Yield the Python functions behind a callable."""
+    if isinstance(value, functools.partial):
+        for inner in (value.func, *value.args):
+            yield from _plain(inner)
+    elif isinstance(value, types.MethodType):
+        yield from _plain(value.__func__)
+    elif isinstance(value, types.FunctionType):
+        yield value
+        if wrapped := getattr(value, "__wrapped__", None):
+            yield from _plain(wrapped)
+    elif callable(value) and not isinstance(value, type):
+        call = getattr(type(value), "__call__", None)  # noqa: B004 - its code is wanted, not whether it is there
+        if isinstance(call, types.FunctionType):
+            yield call
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that compiled code looks up, those of functions inside it as well."""
+    yield from code.co_names
+    yield from code.co_freevars
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _resolve(function: types.FunctionType, name: str) -> Any:
+    """Return what a name of `function` stands for: from around it, or from its module."""
+    if name in function.__code__.co_freevars:
+        cell = (function.__closure__ or ())[function.__code__.co_freevars.index(name)]
+        try:
+            return cell.cell_contents
+        except ValueError:
+            return None
+    return function.__globals__.get(name)
+
+
+def _package(function: types.FunctionType) -> str:
+    return function.__module__.partition(".")[0]
