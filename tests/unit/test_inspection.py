@@ -325,7 +325,9 @@ def test_the_document_has_it_all() -> None:
     assert document["ready"] is False
 
 
-@pytest.mark.parametrize("nonsense", [None, 1, "graph", StateGraph, object(), {"nodes": {}}], ids=repr)
+@pytest.mark.parametrize(
+    "nonsense", [None, 1, "graph", StateGraph, object(), {"nodes": {}}], ids=lambda value: type(value).__name__
+)
 def test_what_is_no_graph(nonsense: Any) -> None:
     with pytest.raises(ConfigurationError, match="no LangGraph graph"):
         inspect_graph(nonsense)
