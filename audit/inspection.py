@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from langgraph.channels.untracked_value import UntrackedValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
@@ -18,6 +19,7 @@ from .canonical import Json
 from .errors import ConfigurationError
 from .nodecode import functions_of, is_awaited_only, mentions
 from .statetypes import Judgement, Key, Shown, hints_of, importable, judge, key_of
+from .sync_saver import AuditedPostgresSaver
 
 ROOT = ""
 _SHOWN = {
@@ -43,11 +45,15 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node. `goes_to` are the destinations that were declared, `attempts` how often it may run (None: once)."""
+    """A node. `goes_to` are the destinations that were declared, `attempts` how often it may run (None: once).
+
+    What it may do is read from names in its code: it may `interrupt`, or, a coroutine, call a graph without awaiting.
+    """
 
     name: str
     pauses: tuple[str, ...]
     may_ask: bool
+    may_block: bool
     awaited_only: bool
     attempts: int | None
     goes_to: tuple[str, ...]
@@ -126,7 +132,7 @@ def inspect_graph(graph: Any) -> Inspection:
             f"A {type(graph).__module__}.{type(graph).__qualname__} is no LangGraph graph.",
             remedy="Name a compiled graph, a StateGraph, or a function without arguments that returns one.",
         )
-    allowed = _state_types(graph)
+    allowed = _allowed(graph)
     parts: list[Part] = []
     states: dict[str, list[_State]] = {}
     for path, part in _parts_of(graph):
@@ -136,6 +142,13 @@ def inspect_graph(graph: Any) -> Inspection:
     remarks = [*_about_graph(graph, parts), *remarks, *_about_state(states, allowed, graph)]
     register = {key_of(kind) for found in states.values() for state in found for kind in state.judged.register}
     return Inspection(graph.get_name(), tuple(parts), tuple(remarks), tuple(sorted(register)))
+
+
+def _allowed(graph: Pregel[Any, Any, Any, Any]) -> set[Key]:
+    """Return the classes that are rebuilt: those the state declares, and those an attached graph's saver was told."""
+    serde = getattr(graph.checkpointer, "serde", None) if isinstance(graph, _Audited) else None
+    inner = serde.serde if isinstance(serde, EncryptedSerializer) else serde
+    return _state_types(graph) | set(getattr(inner, "_allowed_msgpack_modules", None) or ())
 
 
 def _compiled(builder: StateGraph[Any, Any, Any, Any]) -> Pregel[Any, Any, Any, Any]:
@@ -205,12 +218,14 @@ def _node(name: str, node: Any, part: Any) -> Node:
         for when, nodes in (("before", part.interrupt_before_nodes), ("after", part.interrupt_after_nodes))
         if nodes == "*" or name in nodes
     ]
+    said = mentions(functions_of(node.bound))
     policies = node.retry_policy or part.retry_policy or ()
     attempts = max((policy.max_attempts for policy in policies), default=1)
     return Node(
         name,
         tuple(pauses),
-        mentions(functions_of(node.bound)).asks,
+        said.asks,
+        said.blocks,
         is_awaited_only(node.bound),
         attempts if attempts > 1 else None,
         _destinations(name, getattr(part, "builder", None)),
@@ -226,7 +241,7 @@ def _destinations(name: str, builder: Any) -> tuple[str, ...]:
     return tuple(sorted(map(str, found)))
 
 
-def _must(where: str, message: str, remedy: str) -> Remark:
+def _must(where: str, message: str, remedy: str = "") -> Remark:
     return Remark(True, where, message, remedy)  # noqa: FBT003 - the name of this function says it
 
 
@@ -250,7 +265,8 @@ def _about_graph(graph: Any, parts: list[Part]) -> Iterator[Remark]:
     if graph.store is not None:
         yield _know(ROOT, "It has a store: what nodes write there is in no checkpoint, and so in no entry.")
     if awaited := [_place(part.path, node.name) for part in parts for node in part.nodes if node.awaited_only]:
-        yield _know(
+        attached = isinstance(graph, _Audited) and isinstance(graph.checkpointer, AuditedPostgresSaver)
+        yield (_must if attached else _know)(
             ", ".join(awaited),
             "Coroutine functions: the graph can only be awaited.",
             "Attach it to an AsyncAuditedPostgresSaver, and call ainvoke, astream, aupdate_state.",
@@ -280,6 +296,9 @@ def _about_node(path: str, node: Node, *, cached: bool) -> Iterator[Remark]:
     if node.attempts:
         message = f"LangGraph runs it up to {node.attempts} times when it fails; a failed attempt has no entry."
         yield _know(place, message, "Its effects must bear repeating.")
+    if node.may_block:
+        message = "A coroutine that may call a graph without awaiting it: an async saver refuses that on its own loop."
+        yield _know(place, message, "Await it: ainvoke, astream.")
     if cached:
         yield _know(place, "Its result may come from a cache: entries say what was written, not that the node ran.")
     if path != ROOT and node.pauses:
@@ -372,6 +391,7 @@ def _part_json(part: Part) -> dict[str, Json]:
                 "name": one.name,
                 "pauses": [*one.pauses],
                 "may_ask": one.may_ask,
+                "may_block": one.may_block,
                 "awaited_only": one.awaited_only,
                 "attempts": one.attempts,
                 "goes_to": [*one.goes_to],

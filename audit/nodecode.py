@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langgraph.pregel import Pregel
 from langgraph.types import interrupt
 
 _MOST = 500  # functions looked at for one node: it is about the node's own code, not about libraries
@@ -15,10 +17,14 @@ _MOST = 500  # functions looked at for one node: it is about the node's own code
 
 @dataclass(frozen=True, slots=True)
 class Mentions:
-    """Whether the code may call LangGraph's `interrupt`, and which classes it names."""
+    """What code mentions: whether it may call LangGraph's `interrupt`, and which classes it names.
+
+    `blocks`: a coroutine may call another graph without awaiting it, which an async saver refuses on its own loop.
+    """
 
     asks: bool
     classes: frozenset[type]
+    blocks: bool
 
 
 def functions_of(runnable: Any) -> list[Any]:
@@ -38,7 +44,7 @@ def is_awaited_only(runnable: Any) -> bool:
 
 def mentions(functions: list[Any]) -> Mentions:
     """Return what `functions`, and those of the same package that they name, mention."""
-    asks = False
+    asks = blocks = False
     classes: set[type] = set()
     queue = [plain for function in functions for plain in _plain(function)]
     seen: set[int] = set()
@@ -47,13 +53,24 @@ def mentions(functions: list[Any]) -> Mentions:
         if id(function) in seen:
             continue
         seen.add(id(function))
-        for name in _names(function.__code__):
-            value = _resolve(function, name)
-            asks = asks or value is interrupt or (value is None and name == "interrupt")
+        named = {name: _resolve(function, name) for name in _names(function.__code__)}
+        asks = (
+            asks
+            or any(value is interrupt for value in named.values())
+            or ("interrupt" in named and named["interrupt"] is None)
+        )
+        blocks = blocks or _blocks(function, named)
+        for value in named.values():
             if isinstance(value, type):
                 classes.add(value)
             queue += [plain for plain in _plain(value) if _package(plain) == _package(function)]
-    return Mentions(asks, frozenset(classes))
+    return Mentions(asks, frozenset(classes), blocks)
+
+
+def _blocks(function: types.FunctionType, named: Mapping[str, Any]) -> bool:
+    calls = ("invoke", "stream", "update_state", "get_state")
+    graphs = any(isinstance(value, Pregel) for value in named.values())
+    return inspect.iscoroutinefunction(function) and graphs and any(name in named for name in calls)
 
 
 def _plain(value: Any) -> Iterator[types.FunctionType]:

@@ -116,7 +116,9 @@ def verify_command(trail: str | None, as_json: bool, trust_file: Path | None, ur
 def adopt_command(threads: tuple[str, ...], every: bool, dry_run: bool, url: str | None) -> None:  # noqa: FBT001
     """Take in threads that LangGraph wrote before Countersign was there, as they are now.
 
-    Needs the deployment key. Exit code 0: done, 2: at least one could not be adopted.
+    Needs the deployment key. Whoever writes to LangGraph's tables waits meanwhile, for one thread at a time.
+
+    Exit code 0: done, 2: at least one could not be adopted.
     """
     with database(url) as target:
         good = adopt_threads(target, threads, every=every, dry_run=dry_run)

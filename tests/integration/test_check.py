@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from langgraph.graph import END, START, StateGraph
 
 from conftest import Database
-from countersign.audit import attach
+from countersign.audit import AuditedPostgresSaver, attach
 from countersign.audit.inspection import inspect_graph
 from countersign.service.cli import main
 from graphs import thread
@@ -241,3 +241,20 @@ async def test_what_is_told_of_a_class_is_what_happens(database: Database, regis
         await attach(graph, sees(saver)).ainvoke({"at": Point(1), "seen": ""}, config)
         result = await attach(graph, sees(saver)).ainvoke(None, config)
     assert result["seen"] == ("Point" if registered else "dict")
+
+
+async def _awaited(state: State) -> Any:
+    return {"seen": "awaited"}
+
+
+async def test_coroutines_on_a_sync_saver_are_to_be_changed(database: Database) -> None:
+    builder: Any = StateGraph(State)
+    builder.add_node("look", _awaited)
+    builder.add_edge(START, "look")
+    with AuditedPostgresSaver.from_conn_string(database.app_url, home=database.home) as saver:
+        told = inspect_graph(attach(builder.compile(), saver)).remarks
+    assert [remark.where for remark in told if remark.must and "awaited" in remark.message] == ["look"]
+    async with database.saver() as other:
+        told = inspect_graph(attach(builder.compile(), other)).remarks
+    assert not [remark for remark in told if remark.must and "awaited" in remark.message]
+    assert "attached already" in told[0].message

@@ -234,6 +234,28 @@ def test_coroutines_can_only_be_awaited() -> None:
     assert not node_of(inspect_graph(one_node(RunnableLambda(keep, afunc=coroutine)))).awaited_only
 
 
+async def calls_without_awaiting(value: Any) -> Any:
+    return INNER.invoke(value)
+
+
+async def awaits(value: Any) -> Any:
+    return await INNER.ainvoke(value)
+
+
+def calls(value: Any) -> Any:
+    return INNER.invoke(value)
+
+
+INNER = one_node(keep).compile()
+
+
+@pytest.mark.parametrize(("node", "may"), [(calls_without_awaiting, True), (awaits, False), (calls, False)])
+def test_a_coroutine_that_calls_a_graph_without_awaiting(node: Any, may: bool) -> None:  # noqa: FBT001
+    found = inspect_graph(one_node(node))
+    assert (found.ready, node_of(found).may_block) == (True, may)
+    assert ("without awaiting" in notes(found)) is may
+
+
 def test_a_node_that_runs_again() -> None:
     found = inspect_graph(one_node(keep, retry_policy=RetryPolicy(max_attempts=4)))
     assert (found.ready, node_of(found).attempts) == (True, 4)
