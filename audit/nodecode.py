@@ -54,11 +54,8 @@ def mentions(functions: list[Any]) -> Mentions:
             continue
         seen.add(id(function))
         named = {name: _resolve(function, name) for name in _names(function.__code__)}
-        asks = (
-            asks
-            or any(value is interrupt for value in named.values())
-            or ("interrupt" in named and named["interrupt"] is None)
-        )
+        # By whatever name it was imported, or as an attribute of a module.
+        asks = asks or any(value is interrupt for value in named.values()) or named.get("interrupt", "") is None
         blocks = blocks or _blocks(function, named)
         for value in named.values():
             if isinstance(value, type):

@@ -239,7 +239,9 @@ async def test_what_is_told_of_a_class_is_what_happens(database: Database, regis
     config = thread()[1]
     async with database.saver() as saver:
         await attach(graph, sees(saver)).ainvoke({"at": Point(1), "seen": ""}, config)
-        result = await attach(graph, sees(saver)).ainvoke(None, config)
+        attached = attach(graph, sees(saver))
+        assert inspect_graph(attached).ready is registered
+        result = await attached.ainvoke(None, config)
     assert result["seen"] == ("Point" if registered else "dict")
 
 
