@@ -18,8 +18,8 @@ from .rows import CHECKPOINTS, TABLES, WRITES, BoundRow, Column, RowKey, Table, 
 _ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.INTERRUPT_RAISED)
 
 NEVER_BOUND = (
-    "no entry binds any row of this thread: LangGraph wrote it before Countersign was there, or somebody wrote it "
-    "behind the saver's back"
+    "no entry binds any row of this thread: LangGraph wrote it before Countersign was there, somebody wrote it behind "
+    "the saver's back, or its entries were removed"
 )
 
 
@@ -159,6 +159,8 @@ class Ledger:
         if self._rows:
             raise self._failed(checked, "adopts rows of a thread of which earlier entries bind rows already.")
         self.adopted = checked.body.seq
+        # A run that was begun before saved nothing: what was adopted does not say how it ended.
+        self.open_run = None
 
     def _bind(self, checked: Checked, row: BoundRow, replaced: Mapping[RowKey, int]) -> None:
         seq = checked.body.seq

@@ -32,9 +32,8 @@ def functions_of(runnable: Any) -> list[Any]:
     found = [value for name in ("func", "afunc") if (value := getattr(runnable, name, None)) is not None]
     for step in getattr(runnable, "steps", None) or ():
         found += functions_of(step)
-    if not found and isinstance(bound := getattr(runnable, "bound", None), object) and bound is not None:
-        return functions_of(bound)
-    return found
+    bound = getattr(runnable, "bound", None)
+    return found or (functions_of(bound) if bound is not None else [])
 
 
 def is_awaited_only(runnable: Any) -> bool:

@@ -89,7 +89,7 @@ def hints_of(kind: Any) -> dict[str, Any]:
     """Return the annotations of a class; none where they name what is not there."""
     try:
         return get_type_hints(kind, include_extras=True)
-    except (NameError, TypeError, AttributeError):
+    except (NameError, TypeError, AttributeError, SyntaxError):
         return {}
 
 

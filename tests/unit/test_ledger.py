@@ -260,6 +260,11 @@ def test_an_adoption_binds_a_thread_that_nothing_bound() -> None:
     assert (found(ledger, *ROWS), ledger.adopted, ledger.binds) == ([], 2, True)
 
 
+def test_an_adoption_does_not_say_how_a_run_before_it_ended() -> None:
+    assert ledger_of(note(1)).open_run == "run-1"
+    assert ledger_of(note(1), adoption(*ROWS), signer=DEPLOYMENT).open_run is None
+
+
 @pytest.mark.parametrize("before", ["saved", "adopted"])
 def test_an_adoption_of_what_is_bound_already_is_refused(before: str) -> None:
     first = binding(ROWS[0]) if before == "saved" else adoption(ROWS[0])
