@@ -20,7 +20,7 @@ from .errors import AppendError, VerificationError
 from .keys import GRAPH
 from .kinds import Kind
 from .ledger import Ledger
-from .load import Loaded, behind, check_loaded, head_of, load_statement, truncated
+from .load import Loaded, behind, check_known, check_loaded, head_of, load_statement, truncated
 from .read import entries_statement, entry_of
 from .recent import Recent
 from .rows import CHECKPOINTS, BoundRow
@@ -136,7 +136,8 @@ class Core:
         """
         ledger = self._ledger(thread)
         known = ledger.link
-        head = head_of((yield load_statement(thread, "", None))[0])
+        row = (yield load_statement(thread, "", None))[0]
+        head = head_of(row)
         if behind(head, known):
             raise truncated(ledger, head)
         yield from self._advance_steps(ledger)
@@ -149,6 +150,7 @@ class Core:
                 raise MovedError
             if gone := ledger.checkpoints() - found:
                 raise ledger.missing(min(gone))
+            check_known(row, ledger)
 
     def committed(self, saved: Saved) -> None:
         """Take over, after the commit, what the entries bind, where this process already follows their trail."""

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     RUN_REFUSED = "run.refused"
     INTERRUPT_RAISED = "interrupt.raised"
     KEY_INTRODUCED = "key.introduced"
+    TRAIL_ADOPTED = "trail.adopted"
 
 
 def check_kind(kind: str) -> str:

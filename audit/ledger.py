@@ -5,11 +5,12 @@ Pure. Feed it the checked entries of one trail in order; then ask it about rows 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .chain import START, Checked, Link
-from .entry import KEYS_TRAIL, SYSTEM_TRAIL
+from .entry import KEYS_TRAIL, SYSTEM_TRAIL, check_trail
 from .errors import MalformedError, VerificationError
 from .kinds import Kind
 from .rows import (
@@ -34,6 +35,11 @@ _Packed = str | RowKey
 _BEGINS = (Kind.RUN_STARTED, Kind.RUN_RESUMED)
 _ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.RUN_PAUSED, Kind.INTERRUPT_RAISED)
 
+NEVER_BOUND = (
+    "no entry binds any row of this thread: LangGraph wrote it before Countersign was there, somebody wrote it behind "
+    "the saver's back, or its entries were removed"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -53,6 +59,8 @@ class Ledger:
         """Set by a report that lost an entry on the way: what replaced what can then no longer be told."""
         self.open_run: str | None = None
         """The run that began, and of which no entry says how it ended: it goes on, or was lost to a crash."""
+        self.adopted: int | None = None
+        """The entry that adopted the thread's rows, where that is how they came to be bound."""
         # A thread may have a million rows: a key is one text, its binding 40 bytes at that place of `_bound`.
         self._rows: dict[_Packed, int] = {}
         self._bound = bytearray()
@@ -78,6 +86,8 @@ class Ledger:
             raise self._failed(checked, error.message) from error
         if self.trail in (SYSTEM_TRAIL, KEYS_TRAIL):
             raise self._failed(checked, "binds rows, but no case has this trail.")
+        if body.kind == Kind.TRAIL_ADOPTED:
+            self._adopt(checked)
         for row in rows:
             self._bind(checked, row, replaced)
         if replaced and (strange := replaced.keys() - {row.key for row in rows}):
@@ -96,6 +106,11 @@ class Ledger:
             self.open_run = run
         elif kind in _ENDS and run == self.open_run:
             self.open_run = None
+
+    @property
+    def binds(self) -> bool:
+        """Whether any entry binds a row: a thread of which none does was never audited, and may be adopted."""
+        return bool(self._rows)
 
     def binding(self, key: RowKey) -> Binding | None:
         """Return the last binding of the row `key`, or None when no entry binds it."""
@@ -122,7 +137,7 @@ class Ledger:
         key = table.key_of(row)
         found = self._find(key)
         if found is None:
-            raise self._row_failed("unbound", key, "no entry binds it: it was written behind the saver's back")
+            raise self._unbound(key)
         self._check_digest(found, key, row)
 
     def check_all(self, rows: Iterable[tuple[Table, Sequence[Column]]]) -> Iterator[VerificationError]:
@@ -135,6 +150,15 @@ class Ledger:
             if (error := check.feed(table, row)) is not None:
                 yield error
         yield from check.finish()
+
+    def stranger(self, table: str) -> VerificationError:
+        """Return the failure for a thread that has rows, in `table` at least, none of which any entry binds."""
+        return VerificationError(
+            f"Thread {self.trail!r} has rows in {table}, and {NEVER_BOUND}.{adoption_remedy(self.trail)}",
+            check="unbound",
+            trail=self.trail,
+            table=table,
+        )
 
     def missing(self, key: RowKey, binding: Binding | None = None) -> VerificationError:
         """Return the failure for a bound row that is not in its table."""
@@ -151,6 +175,14 @@ class Ledger:
     def checkpoints(self) -> set[RowKey]:
         """Return the keys of all checkpoints bound."""
         return {key for key in map(self._unpack, self._rows) if key[0] == CHECKPOINTS.name}
+
+    def _adopt(self, checked: Checked) -> None:
+        """Take note of an adoption. It vouches for what it found, so it must not cover up what was bound before."""
+        if self._rows:
+            raise self._failed(checked, "adopts rows of a thread of which earlier entries bind rows already.")
+        self.adopted = checked.body.seq
+        # A run that was begun before saved nothing: what was adopted does not say how it ended.
+        self.open_run = None
 
     def _bind(self, checked: Checked, row: BoundRow, replaced: Mapping[RowKey, int]) -> None:
         table, key = row.key
@@ -218,8 +250,31 @@ class Ledger:
             column="data",
         )
 
+    def _unbound(self, key: RowKey) -> VerificationError:
+        if self.binds or self.incomplete:
+            return self._row_failed("unbound", key, "no entry binds it: it was written behind the saver's back")
+        return VerificationError(
+            f"Row {named(key)}: {NEVER_BOUND}.{adoption_remedy(self.trail)}",
+            check="unbound",
+            trail=self.trail,
+            table=key[0],
+        )
+
     def _row_failed(self, check: str, key: RowKey, sentence: str, seq: int | None = None) -> VerificationError:
         return VerificationError(f"Row {named(key)}: {sentence}.", check=check, trail=self.trail, seq=seq, table=key[0])
+
+
+def adoption_remedy(thread: str) -> str:
+    """Return a sentence on what can be done about a thread that was never bound; "" where its name can have no trail.
+
+    It begins with a space and belongs to the message: findings repeat that, and this remedy is of this one thread.
+    """
+    try:
+        check_trail(thread)
+    except MalformedError:
+        return ""
+    command = f"countersign adopt {'-- ' if thread.startswith('-') else ''}{shlex.quote(thread)}"
+    return f" If it is older than Countersign, `{command}` takes it in as it is now."
 
 
 class RowsCheck:

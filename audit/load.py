@@ -30,7 +30,17 @@ SELECT h.seq, h.body,
                             convert_to(w.channel, 'UTF8'), convert_to(w.type, 'UTF8'), w.blob,
                             convert_to(w.task_path, 'UTF8')])
      FROM checkpoint_writes w
-     WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id)
+     WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id),
+    (SELECT array_agg(ARRAY[convert_to(w.task_id, 'UTF8'), convert_to(w.idx::text, 'UTF8'),
+                            convert_to(w.channel, 'UTF8'), convert_to(w.type, 'UTF8'), w.blob,
+                            convert_to(w.task_path, 'UTF8')])
+     FROM checkpoint_writes w
+     WHERE c.checkpoint -> 'v' IN ('1', '2', '3')
+      AND w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.parent_checkpoint_id),
+    CASE WHEN c.thread_id IS NOT NULL THEN NULL
+         WHEN EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread)s) THEN 'checkpoints'
+         WHEN EXISTS (SELECT FROM checkpoint_writes WHERE thread_id = %(thread)s) THEN 'checkpoint_writes'
+         WHEN EXISTS (SELECT FROM checkpoint_blobs WHERE thread_id = %(thread)s) THEN 'checkpoint_blobs' END
 FROM (SELECT 1) one
 LEFT JOIN LATERAL (
     SELECT seq, body FROM audit.entries WHERE trail = %(thread)s ORDER BY seq DESC LIMIT 1
@@ -38,6 +48,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT * FROM checkpoints WHERE thread_id = %(thread)s AND checkpoint_ns = %(ns)s
 """
+_SENDS_WITH_PARENT = (1, 2, 3)
+_TASKS = "__pregel_tasks"
 _LATEST: LiteralString = _LOAD_HEAD + " ORDER BY checkpoint_id DESC LIMIT 1) c ON true"
 _EXACT: LiteralString = _LOAD_HEAD + " AND checkpoint_id = %(id)s) c ON true"
 
@@ -65,11 +77,13 @@ def check_loaded(row: tuple[Any, ...], ledger: Ledger, ns: str, checkpoint_id: s
     """Return the checkpoint in a row of `load_statement`, checked against a ledger that ends where its trail does.
 
     None when there is no such checkpoint and none is bound. Raises VerificationError when a row was changed, added or
-    removed, or when the latest is not the latest that the trail binds.
+    removed, when the latest is not the latest that the trail binds, or when the thread has rows of which none is bound:
+    begun anew, it could never be adopted.
     """
     checkpoint = row[2:9]
     _check_identity(checkpoint, ledger, ns, checkpoint_id)
     if checkpoint[2] is None:
+        check_known(row, ledger)
         return None
     thread = checkpoint[0]
     ledger.check_row(CHECKPOINTS, checkpoint)
@@ -78,14 +92,38 @@ def check_loaded(row: tuple[Any, ...], ledger: Ledger, ns: str, checkpoint_id: s
     writes = [_write_row(thread, ns, checkpoint[2], item) for item in row[10] or ()]
     for blob in blobs:
         ledger.check_row(BLOBS, blob)
+    _check_once(ledger, [BLOBS.key_of(blob) for blob in blobs])
+    _check_blobs_complete(ledger, thread, ns, document, {BLOBS.key_of(blob) for blob in blobs})
+    _check_writes(ledger, ns, checkpoint[2], writes)
+    sends = _pending_sends(row, ledger, ns, document)
+    return Loaded(head_of(row), _value(checkpoint, document, blobs, writes) | {"pending_sends": sends})
+
+
+def check_known(row: tuple[Any, ...], ledger: Ledger) -> None:
+    """Pass unless the thread has rows, though not the checkpoint asked for, of which none is bound."""
+    if row[12] is not None and not ledger.binds:
+        raise ledger.stranger(row[12])
+
+
+def _check_writes(ledger: Ledger, ns: str, checkpoint_id: str, writes: list[tuple[Column, ...]]) -> None:
     for write in writes:
         ledger.check_row(WRITES, write)
-    _check_once(ledger, [*map(BLOBS.key_of, blobs), *map(WRITES.key_of, writes)])
-    _check_blobs_complete(ledger, thread, ns, document, {BLOBS.key_of(blob) for blob in blobs})
-    gone = ledger.writes_of(ns, checkpoint[2]) - {WRITES.key_of(write) for write in writes}
-    if gone:
+    keys = [WRITES.key_of(write) for write in writes]
+    _check_once(ledger, keys)
+    if gone := ledger.writes_of(ns, checkpoint_id) - set(keys):
         raise ledger.missing(min(gone))
-    return Loaded(head_of(row), _value(checkpoint, document, blobs, writes))
+
+
+def _pending_sends(
+    row: tuple[Any, ...], ledger: Ledger, ns: str, document: dict[str, Any]
+) -> list[tuple[bytes, bytes]]:
+    """Return the sends that LangGraph, before version 4 of its checkpoints, kept with the parent's writes."""
+    if document.get("v") not in _SENDS_WITH_PARENT or row[5] is None:
+        return []
+    writes = [_write_row(row[2], ns, row[5], item) for item in row[11] or ()]
+    _check_writes(ledger, ns, row[5], writes)
+    sends: list[Any] = [write for write in writes if write[5] == _TASKS]
+    return [((w[6] or "").encode(), w[7]) for w in sorted(sends, key=lambda w: (w[8], w[3], w[4]))]
 
 
 def _check_identity(checkpoint: tuple[Any, ...], ledger: Ledger, ns: str, checkpoint_id: str | None) -> None:

@@ -325,7 +325,11 @@ def _tuple_of(saver: Audited, value: dict[str, Any]) -> CheckpointTuple:
     document = value["checkpoint"]
     where = {"thread_id": value["thread_id"], "checkpoint_ns": value["checkpoint_ns"]}
     parent = value["parent_checkpoint_id"]
-    values = {**(document.get("channel_values") or {}), **saver._load_blobs(value["channel_values"])}  # noqa: SLF001
+    blobs = [*value["channel_values"]]
+    if value["pending_sends"]:
+        document = {**document, "channel_versions": dict(document["channel_versions"])}
+        saver._migrate_pending_sends(value["pending_sends"], document, blobs)  # noqa: SLF001 - of older checkpoints
+    values = {**(document.get("channel_values") or {}), **saver._load_blobs(blobs)}  # noqa: SLF001
     return CheckpointTuple(
         {"configurable": {**where, "checkpoint_id": value["checkpoint_id"]}},
         cast("Checkpoint", {**document, "channel_values": values}),

@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
 from .errors import VerificationError
 from .keys import Ring
-from .ledger import RowsCheck
+from .ledger import RowsCheck, adoption_remedy
 from .read import ENTRY_COLUMNS, LARGE, PLACE, entry_of, light_rows_statement, rows_statement
 from .rows import TABLES, Column, Table, named
 from .verify import Report, TrailCheck
@@ -254,8 +254,9 @@ def _check_strangers(conn: Connection[Any], table: Table, report: Report) -> Non
         report.counts.rows += 1
         report.add(
             VerificationError(
-                f"Row {named(table.key_of(row))}: its thread has no trail; it was written behind the "
-                "saver's back, or its whole trail was removed.",
+                f"Row {named(table.key_of(row))}: its thread has no trail; LangGraph wrote it before Countersign "
+                "was there, somebody wrote it behind the saver's back, or its whole trail was removed."
+                + adoption_remedy(row[0] or ""),
                 check="unbound",
                 trail=row[0],
                 table=table.name,

@@ -105,6 +105,7 @@ _SAYINGS: Mapping[str, Callable[[Members, Members], str]] = {
     "run.paused": _paused,
     "run.failed": _message,
     "run.refused": _message,
+    "trail.adopted": lambda _, payload: f"taken in as found, {len(payload.get('rows', []))} rows bound",
     "key.introduced": lambda detail, _: f"key for {', '.join(detail.get('kinds', []))}",
 }
 

@@ -24,6 +24,7 @@ from countersign.audit.verify import EXIT_CODES, Report
 from countersign.audit.verify_database import Progress, verify_database
 
 from . import embedded
+from .adopt_command import adopt_threads
 from .database import Database, database
 from .describe import describe, shown
 
@@ -115,6 +116,41 @@ def verify_command(
         report = verify(target, trail=trail, trust_file=trust_file, jobs=jobs or usual_jobs(), progress=progress)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
     sys.exit(EXIT_CODES[report.verdict])
+
+
+@main.command("adopt")
+@click.argument("threads", nargs=-1, metavar="THREAD...")
+@click.option("--all", "every", is_flag=True, help="All threads that have rows and no entry that binds any.")
+@click.option("--dry-run", is_flag=True, help="List them with their rows, and write nothing.")
+@_url
+@_guarded
+def adopt_command(threads: tuple[str, ...], every: bool, dry_run: bool, url: str | None) -> None:  # noqa: FBT001
+    """Take in threads that LangGraph wrote before Countersign was there, as they are now.
+
+    Needs the deployment key. Whoever writes to LangGraph's tables waits meanwhile, for one thread at a time.
+
+    Exit code 0: done, 2: at least one could not be adopted.
+    """
+    with database(url) as target:
+        good = adopt_threads(target, threads, every=every, dry_run=dry_run)
+    sys.exit(0 if good else COULD_NOT_RUN)
+
+
+@main.command("check")
+@click.argument("target", metavar="MODULE:GRAPH")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@_guarded
+def check_command(target: str, as_json: bool) -> None:  # noqa: FBT001
+    """Look at a graph before it is attached: what would be recorded, and what to change.
+
+    MODULE:GRAPH or path/to/file.py:GRAPH; a compiled graph, a StateGraph, or a function without arguments that returns
+    one. Needs no database and changes nothing.
+
+    Exit code 0: nothing to change, 1: something to change, 2: could not run.
+    """
+    from .check_command import check_graph  # noqa: PLC0415 - the other commands need no graph
+
+    sys.exit(0 if check_graph(target, as_json=as_json) else 1)
 
 
 @main.group("database")

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Annotated, Any, TypedDict
 
+import psycopg
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 
 from conftest import Database
 from countersign.audit import AsyncAuditedPostgresSaver, AuditError, VerificationError, acting_as, attach
+from countersign.audit.adopt import adopt, open_adopter
 from countersign.audit.canonical import parse
 from countersign.audit.kinds import Kind
 from graphs import NEW_ORDER, order_graph, thread
@@ -133,6 +136,16 @@ async def test_a_refusal_goes_to_system_when_the_trail_cannot_be_extended(databa
     assert _details(database, "@system") == [
         (Kind.RUN_REFUSED, {"check": "signature", "trail": trail, "table": "entries", "seq": last})
     ]
+
+
+async def test_a_thread_that_was_there_before(database: Database) -> None:
+    trail, config = thread()
+    async with AsyncPostgresSaver.from_conn_string(database.app_url) as plain:
+        await order_graph().compile(checkpointer=plain).ainvoke(NEW_ORDER, config)
+    with psycopg.connect(database.app_url, autocommit=True) as conn:
+        adopt(conn, open_adopter(conn, database.home), trail)
+
+    assert database.kinds(trail) == [Kind.TRAIL_ADOPTED]
 
 
 async def test_more_channels_than_a_list_holds(database: Database, saver: AsyncAuditedPostgresSaver) -> None:

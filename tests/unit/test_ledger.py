@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 from countersign.audit.canonical import Json
 from countersign.audit.entry import EntryDraft
 from countersign.audit.errors import VerificationError
-from countersign.audit.ledger import Binding, Ledger
+from countersign.audit.keys import FileKey
+from countersign.audit.kinds import Kind
+from countersign.audit.ledger import Binding, Ledger, adoption_remedy
 from countersign.audit.rows import row_hash
 from unit.samples import (
     DEPLOYMENT,
+    GRAPH,
     TRAIL,
     Row,
     binding,
@@ -33,10 +37,10 @@ OLD, NEW = checkpoint_row(1, '{"dose": 5}'), checkpoint_row(1, '{"dose": 50}')
 KEY = OLD[0].key_of(OLD[1])
 
 
-def ledger_of(*drafts: EntryDraft) -> Ledger:
+def ledger_of(*drafts: EntryDraft, signer: FileKey = GRAPH) -> Ledger:
     """Return the ledger behind checked entries made of these drafts."""
     ledger = Ledger(TRAIL)
-    for checked in walk(chain(*drafts)):
+    for checked in walk(chain(*drafts, signer=signer)):
         ledger.apply(checked)
     return ledger
 
@@ -224,6 +228,49 @@ def test_a_row_that_no_entry_binds_is_found() -> None:
         ledger.check_row(*stranger)
     assert (caught.value.check, caught.value.table, caught.value.seq) == ("unbound", "checkpoint_writes", None)
     assert found(ledger, *ROWS, stranger) == [("unbound", "checkpoint_writes", None)]
+
+
+def test_a_row_of_a_thread_that_no_entry_binds_is_found_with_the_remedy() -> None:
+    ledger = ledger_of(note(1))
+    with pytest.raises(VerificationError, match=f"`countersign adopt {TRAIL}`") as caught:
+        ledger.check_row(*ROWS[0])
+    assert (caught.value.check, caught.value.table, ledger.binds) == ("unbound", ROWS[0][0].name, False)
+    assert "countersign adopt" in ledger.stranger("checkpoints").message
+
+
+def test_a_report_that_lost_an_entry_does_not_call_a_thread_new() -> None:
+    ledger = ledger_of(note(1))
+    ledger.incomplete = True
+    with pytest.raises(VerificationError) as caught:
+        ledger.check_row(*ROWS[0])
+    assert "adopt" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "@keys", "@mine", "x" * 256, "a\nb"])
+def test_what_can_have_no_trail_is_not_offered_one(name: str) -> None:
+    assert adoption_remedy(name) == ""
+
+
+def adoption(*rows: Row) -> EntryDraft:
+    return replace(binding(*rows), kind=Kind.TRAIL_ADOPTED)
+
+
+def test_an_adoption_binds_a_thread_that_nothing_bound() -> None:
+    ledger = ledger_of(note(1), adoption(*ROWS), signer=DEPLOYMENT)
+    assert (found(ledger, *ROWS), ledger.adopted, ledger.binds) == ([], 2, True)
+
+
+def test_an_adoption_does_not_say_how_a_run_before_it_ended() -> None:
+    assert ledger_of(note(1)).open_run == "run-1"
+    assert ledger_of(note(1), adoption(*ROWS), signer=DEPLOYMENT).open_run is None
+
+
+@pytest.mark.parametrize("before", ["saved", "adopted"])
+def test_an_adoption_of_what_is_bound_already_is_refused(before: str) -> None:
+    first = binding(ROWS[0]) if before == "saved" else adoption(ROWS[0])
+    with pytest.raises(VerificationError, match="earlier entries bind") as caught:
+        ledger_of(first, adoption(*ROWS[1:]), signer=DEPLOYMENT)
+    assert (caught.value.check, caught.value.seq) == ("binding", 2)
 
 
 @pytest.mark.parametrize("gone", range(len(ROWS)))

@@ -19,6 +19,7 @@ from countersign.audit.kinds import Kind
 SCHEMA: dict[str, Any] = json.loads(resources.files("countersign.audit").joinpath("schemas/detail.json").read_text())
 TASK = {"task": "6a1d4c3e-0000-0000-0000-000000000000", "path": "~__pregel_pull, analyze"}
 KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+COUNTS = {"checkpoints": 3, "checkpoint_blobs": 4, "checkpoint_writes": 9}
 HUNDRED = [f"channel-{number:03}" for number in range(100)]
 
 GOOD: list[tuple[str, dict[str, Any]]] = [
@@ -51,6 +52,8 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("key.introduced", {"public_key": KEY, "purpose": "entry", "kinds": ["*"]}),
     ("key.introduced", {"public_key": KEY, "purpose": "entry", "kinds": ["run.*", "checkpoint.saved"]}),
     ("key.introduced", {"public_key": KEY, "purpose": "log"}),
+    ("trail.adopted", {**COUNTS, "newest": "1f11638e-5a2c-6b1e-8000-3c1d5e7f9a0b"}),
+    ("trail.adopted", {**COUNTS, "checkpoints": 0, "newest": None}),
 ]
 
 BAD: list[tuple[str, str, dict[str, Any]]] = [
@@ -92,6 +95,9 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("a log key that signs entries", "key.introduced", {"public_key": KEY, "purpose": "log", "kinds": ["*"]}),
     ("a pattern too wide", "key.introduced", {"public_key": KEY, "purpose": "entry", "kinds": ["run*"]}),
     ("a key in hex", "key.introduced", {"public_key": "03" * 32, "purpose": "entry", "kinds": ["*"]}),
+    ("an adoption of nobody knows what", "trail.adopted", COUNTS),
+    ("fewer rows than none", "trail.adopted", {**COUNTS, "checkpoints": -1, "newest": None}),
+    ("an id that is content", "trail.adopted", {**COUNTS, "newest": "Mr X"}),
     ("an unknown purpose", "key.introduced", {"public_key": KEY, "purpose": "seal", "kinds": ["*"]}),
 ]
 

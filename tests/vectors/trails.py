@@ -112,6 +112,19 @@ def silent(entries: list[Object]) -> None:
     entries[2] = stored(GRAPH, body_of(3, prev_of(entries[1]), "state.updated"), payload)
 
 
+def adopted() -> list[Object]:
+    """Return a trail that begins with a run and goes on with the adoption of the rows that were there."""
+    first = trail()[0]
+    payload = {"rows": [bound(**blob("1", "91a161")), bound(**row(6))]}
+    return [first, stored(DEPLOYMENT, body_of(2, prev_of(first), "trail.adopted"), payload)]
+
+
+def adopt_later(entries: list[Object]) -> None:
+    """Adopt a row that is not bound, although others of the thread are."""
+    body = body_of(3, prev_of(entries[1]), "trail.adopted")
+    entries[2] = stored(DEPLOYMENT, body, {"rows": [bound(**blob("2", "c0"))]})
+
+
 DAMAGES: list[tuple[str, Damage, str, int]] = [
     ("the body edited", edit_body, "signature", 2),
     ("the body in another encoding, signed again", loosen, "body", 2),
@@ -132,6 +145,8 @@ DAMAGES: list[tuple[str, Damage, str, int]] = [
     ("the payload gone", setting(1, salt=None, data=None), "payload", 2),
     ("a payload nobody committed to", setting(0, salt="00" * 32, data="{}"), "payload", 1),
     ("a row replaced without a word", silent, "binding", 3),
+    ("an adoption of a thread that is bound already", adopt_later, "binding", 3),
+    ("an adoption signed with the graph key", sealing(1, kind="trail.adopted"), "authority", 2),
 ]
 
 ROWS: list[tuple[str, list[Object], str]] = [
@@ -156,13 +171,16 @@ def vectors() -> Object:
         variants.append(damaged(desc, entries, good, check, seq))
     for desc, rows, check in ROWS:
         variants.append(damaged(desc, trail(), rows, check, {"row": 3, "missing": 2}.get(check)))
-    passed = {"desc": "three entries", "entries": trail(), "rows": good, "want": {"verdict": "passed"}}
+    passed = [
+        {"desc": desc, "entries": entries, "rows": good, "want": {"verdict": "passed"}}
+        for desc, entries in (("three entries", trail()), ("a thread that was adopted", adopted()))
+    ]
     entry = [base64.b64encode(public(DEPLOYMENT)).decode()]
     return {
         "trust": {"spec": "countersign/trust/1", "origin": ORIGIN, "entry": entry, "log": []},
         "keys": keys(),
         "trail": "case-1",
-        "variants": [passed, *variants],
+        "variants": [*passed, *variants],
         "damagedKeys": [
             {"desc": desc, "keys": entries, "want": {"check": check, "seq": seq}}
             for desc, entries, check, seq in (
