@@ -78,6 +78,18 @@ def in_words(entries: Sequence[Mapping[str, Any]], *, at_once: bool = False) -> 
     return [words for *_, words in sorted(found)]
 
 
+def deliveries_first(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a run's entries with the delivery of its answer behind its opening.
+
+    Where LangGraph saves from threads, the delivery may commit beside what the answered node writes; `run.resumed`,
+    which holds the answer, is there before either.
+    """
+    delivered = [body for body in entries if body["kind"] == "writes.saved" and not body["detail"]["path"]]
+    others = [body for body in entries if body not in delivered]
+    opened = next((at + 1 for at, body in enumerate(others) if body["kind"] == "run.resumed"), 0)
+    return [*others[:opened], *delivered, *others[opened:]]
+
+
 def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     same = ((body.get("checkpoint") or {}).get("id") for body in (one, other))
     return len(set(same)) == 1 and all(body["detail"].get("node") for body in (one, other))
