@@ -246,7 +246,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         if snapshot is not None and (waiting := {item.id for item in snapshot.interrupts}):
             call.paused = True
             call.waiting |= waiting
-        if snapshot is not None and (call.paused or not snapshot.next):
+        if snapshot is not None and (call.paused or not snapshot.tasks):
             yield from self._end_plan(call)
             return
         yield from record_plan(self._saver.core, [_failure(call, error)])

@@ -231,6 +231,21 @@ def test_who_stops_reading_a_finished_stream_has_not_failed_it(database: Databas
     assert database.verify().findings == []
 
 
+@pytest.mark.parametrize("mode", ["updates", "values", "tasks"])
+async def test_who_stops_reading_in_mid_run_has_not_completed_it(database: Database, mode: Any) -> None:
+    for read in range(1, 4):
+        trail, config = thread()
+        async with database.saver() as saver:
+            graph: Any = attach(order_graph().compile(), saver)
+            chunks = graph.astream(NEW_ORDER, config, stream_mode=mode)
+            for _ in range(read):
+                if "order" in str(await anext(chunks)):
+                    break
+            await chunks.aclose()
+            due = (await graph.aget_state(config)).tasks
+        assert database.kinds(trail)[-1] == ("run.failed" if due else "run.completed")
+
+
 def test_a_run_that_goes_on_is_not_called_lost(database: Database) -> None:
     trail, config = thread()
 
