@@ -7,18 +7,15 @@ fork ended: `killed`, `survived` when it made fewer commits, or `failed`.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 from countersign.audit import AsyncAuditedPostgresSaver, AuditedPostgresSaver
 from events.driving import adrive, drive
 from events.scenarios import SCENARIOS, Scenario
+from forks import kill_this_process, serve
 
-ENDS = {0: "survived", -signal.SIGKILL: "killed"}
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -30,7 +27,7 @@ def die_behind(nth: int, saver: Any) -> None:
         nonlocal left
         left -= 1
         if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill_this_process()
         told(_)
 
     told = saver.core.committed
@@ -52,25 +49,10 @@ def carry_out(kind: str, scenario: Scenario, nth: int, thread: str, url: str, ho
     asyncio.run(run())
 
 
-def forked(url: str, home: Path, line: str) -> str:
-    kind, nth, thread, name = line.strip().split(" ", 3)
-    child = os.fork()
-    if not child:
-        try:
-            carry_out(kind, BY_NAME[name], int(nth), thread, url, home)
-        except BaseException:  # noqa: BLE001 - the fork must not go on as the process it came from
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return ENDS.get(os.waitstatus_to_exitcode(status), "failed")
-
-
-def main() -> None:
-    for line in sys.stdin:
-        sys.stdout.write(forked(sys.argv[1], Path(sys.argv[2]), line) + "\n")
-        sys.stdout.flush()
+def work(line: str) -> None:
+    kind, nth, thread, name = line.split(" ", 3)
+    carry_out(kind, BY_NAME[name], int(nth), thread, sys.argv[1], Path(sys.argv[2]))
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)

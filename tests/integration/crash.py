@@ -8,10 +8,7 @@ the fork ended.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,10 +16,9 @@ from typing import Any
 from langgraph.types import Command
 
 from countersign.audit import attach
+from forks import kill_this_process, serve
 from graphs import NEW_ORDER, order_graph
 from integration.faults import Act, going_on_elsewhere, watched_saver
-
-ENDS = {0: "survived", -signal.SIGKILL: "killed"}
 
 
 async def case(url: str, home: Path, way: str, watch: Act, thread: str) -> None:
@@ -37,29 +33,11 @@ async def case(url: str, home: Path, way: str, watch: Act, thread: str) -> None:
             await graph.ainvoke(None, config)
 
 
-def kill_this_process(_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def forked(url: str, home: Path, line: str) -> str:
+def work(line: str) -> None:
     way, when, nth, thread = line.split()
-    child = os.fork()
-    if not child:
-        try:
-            asyncio.run(case(url, home, way, Act(int(nth), when, kill_this_process), thread))
-        except BaseException:  # noqa: BLE001 - the fork must not go on as the process it came from
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return ENDS.get(os.waitstatus_to_exitcode(status), "failed")
-
-
-def main() -> None:
-    for line in sys.stdin:
-        sys.stdout.write(forked(sys.argv[1], Path(sys.argv[2]), line) + "\n")
-        sys.stdout.flush()
+    url, home = sys.argv[1], Path(sys.argv[2])
+    asyncio.run(case(url, home, way, Act(int(nth), when, lambda _: kill_this_process()), thread))
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)
