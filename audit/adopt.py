@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.rows import tuple_row
 
 from .append import Appender
-from .canonical import Json
+from .canonical import Json, Rendered
 from .chain import check_entry
 from .deployment import claimed_origin_steps, open_steps
 from .entry import EntryDraft, check_trail
@@ -185,7 +185,7 @@ def _draft(found: Adoption, rows: list[BoundRow]) -> EntryDraft:
     # Bodies stay for ever and hold no content: an id that is not of LangGraph's making could be anything.
     newest = found.newest if found.newest and _UUID.fullmatch(found.newest) else None
     detail: dict[str, Json] = {**found.counts, "newest": newest}
-    payload: dict[str, Json] = {"rows": rows_member(rows)}
+    payload: dict[str, Json | Rendered] = {"rows": rows_member(rows)}
     return EntryDraft(found.thread, Kind.TRAIL_ADOPTED, actor=os_user(), detail=detail, payload=payload)
 
 

@@ -15,6 +15,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, Connection
@@ -40,19 +41,30 @@ _ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 _HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
 
-ENTRIES_SQL: LiteralString = (
-    "%s::bigint, %s::bigint, %s::text, %s::bigint, %b::bytea, %s::text, %s::timestamptz, "
-    "%b::bytea, %b::bytea, %b::bytea, %b::bytea, %b::bytea"
-)
-"""The parameters that all of the database's own functions for appending begin with."""
-_APPEND_SWIFTLY: LiteralString = f"SELECT countersign.append({ENTRIES_SQL})"
+# The parameters that all of the database's own functions for appending begin with, before and behind the seq of the
+# entry before.
+_BEFORE: LiteralString = "%s::bigint, %s::bigint, %s::text, "
+_BEHIND: LiteralString = ", %b::bytea, %s::text, %s::timestamptz, %b::bytea, %b::bytea, %b::bytea, %b::bytea, %b::bytea"
 
 
 class Also(NamedTuple):
-    """A function that appends and writes rows as well: its call, and the parameters behind the common ones."""
+    """A function that appends and writes rows as well: its name, its own parameters, behind the common ones."""
 
+    function: LiteralString
     sql: LiteralString
     params: Sequence[Any]
+
+
+MOST = 8
+"""Entries in one statement: each number and order of what they write is a statement of its own to prepare."""
+_ENTRY_ALONE = Also("countersign.append", "", ())
+
+
+class Part(NamedTuple):
+    """An entry to be appended, and what writes the rows that it binds."""
+
+    draft: EntryDraft
+    also: Also = _ENTRY_ALONE
 
 
 def trail_lock(trail: str) -> int:
@@ -127,14 +139,18 @@ class Appender:
         """Sign `drafts` behind `heads`, whose locks are held, and insert them, payloads beside them."""
         appended: list[Entry] = []
         for trail in sorted({draft.trail for draft in drafts}):
-            entries = yield from self.swift_steps(heads[trail], [draft for draft in drafts if draft.trail == trail])
-            if entries is None:
-                raise AppendError(
-                    f"Trail {trail!r} went on although its lock is held.",
-                    remedy="Run: countersign verify; something writes around the locks.",
-                    trail=trail,
-                )
-            appended += entries
+            parts = [Part(draft) for draft in drafts if draft.trail == trail]
+            link = heads[trail]
+            for start in range(0, len(parts), MOST):
+                entries = yield from self.swift_steps(link, parts[start : start + MOST])
+                if entries is None:
+                    raise AppendError(
+                        f"Trail {trail!r} went on although its lock is held.",
+                        remedy="Run: countersign verify; something writes around the locks.",
+                        trail=trail,
+                    )
+                appended += entries
+                link = Link(entries[-1].seq, entries[-1].leaf_hash)
         in_order = {trail: iter([entry for entry in appended if entry.trail == trail]) for trail in heads}
         return [next(in_order[draft.trail]) for draft in drafts]
 
@@ -147,49 +163,34 @@ class Appender:
         """Return where this process last saw `trail` end, checked; the start for a trail it has not seen."""
         return self._known.get(trail) or START
 
-    def swift_steps(
-        self, known: Link, drafts: Sequence[EntryDraft], also: Also | None = None
-    ) -> Steps[list[Entry] | None]:
-        """Append drafts of one trail, and write the rows that the first one binds (`also`): one statement a draft.
+    def swift_steps(self, known: Link, parts: Sequence[Part]) -> Steps[list[Entry] | None]:
+        """Append entries of one trail, and write the rows they bind, in one statement: all of it, or nothing.
 
         `known` is where this process last saw the trail end, checked. Returns None, with nothing written, when it does
-        not end there. One draft needs no transaction around it, several do.
+        not end there.
         """
-        trail = drafts[0].trail
+        trail = parts[0].draft.trail
         _check_name(trail)
-        if trail == KEYS_TRAIL and any(not draft.kind.startswith("key.") for draft in drafts):
+        if trail == KEYS_TRAIL and any(not part.draft.kind.startswith("key.") for part in parts):
             raise AppendError("Only events of keys may stand in @keys.", trail=trail)
-        entries = self._chain(known, drafts)
-        for position, entry in enumerate(entries):
-            first = position == 0 and also is not None
-            rows = yield Statement(
-                also.sql if first and also else _APPEND_SWIFTLY,
-                (
-                    _KEYS_LOCK,
-                    trail_lock(trail),
-                    trail,
-                    known.seq,
-                    known.leaf_hash,
-                    entry.kind,
-                    entry.occurred_at,
-                    entry.body,
-                    entry.keyid,
-                    entry.signature,
-                    entry.salt,
-                    entry.data,
-                    *(also.params if first and also else ()),
-                ),
+        entries = self._chain(known, [part.draft for part in parts])
+        lock = trail_lock(trail)
+        params: list[Any] = []
+        prev = known.leaf_hash
+        for entry, part in zip(entries, parts, strict=True):
+            params += (_KEYS_LOCK, lock, trail) if params else (_KEYS_LOCK, lock, trail, known.seq)
+            params += (prev, entry.kind, entry.occurred_at, entry.body, entry.keyid, entry.signature)
+            params += (entry.salt, entry.data, *part.also.params)
+            prev = entry.leaf_hash
+        rows = yield Statement(_chained(tuple(part.also[:2] for part in parts)), params)
+        if rows[0][0] is None:
+            return None
+        if rows[0] != tuple(entry.seq for entry in entries):
+            raise AppendError(
+                f"The database did not append what was sent to trail {trail!r}.",
+                remedy="Look for changed functions in schema countersign; `migrate --sql` prints the originals.",
+                trail=trail,
             )
-            leaf = rows[0][0]
-            if leaf is None and position == 0:
-                return None
-            if leaf != entry.leaf_hash:
-                raise AppendError(
-                    f"The database did not append what was sent to trail {trail!r}.",
-                    remedy="Look for changed functions in schema countersign; `migrate --sql` prints the originals.",
-                    trail=trail,
-                )
-            known = Link(entry.seq, entry.leaf_hash)
         return entries
 
     def ring_steps(self) -> Steps[None]:
@@ -253,6 +254,28 @@ class Appender:
                 trail=entry.trail,
                 seq=entry.seq,
             )
+
+
+@lru_cache(256)
+def _chained(calls: tuple[tuple[LiteralString, LiteralString], ...]) -> LiteralString:
+    """Return the statement that calls these functions one behind the other, each given the seq that the last returned.
+
+    It is NULL where the trail did not end as expected, and then each of them does nothing.
+    """
+    if len(calls) == 1:
+        ((function, own),) = calls
+        return f"SELECT {function}({_BEFORE}%s::bigint{_BEHIND}{own})"
+    names: list[LiteralString] = []
+    parts: list[LiteralString] = []
+    for function, own in calls:
+        name: LiteralString = "e" + "i" * (len(names) + 1)
+        before: LiteralString = f"{names[-1]}.seq" if names else "%s::bigint"
+        source: LiteralString = f" FROM {names[-1]}" if names else ""
+        call: LiteralString = f"SELECT {function}({_BEFORE}{before}{_BEHIND}{own}) AS seq{source}"
+        parts.append(f"{name} AS MATERIALIZED ({call})")
+        names.append(name)
+    found: LiteralString = ", ".join(f"{name}.seq" for name in names)
+    return "WITH " + ", ".join(parts) + f" SELECT {found} FROM " + ", ".join(names)
 
 
 def _check_name(trail: str) -> None:

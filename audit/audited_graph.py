@@ -18,12 +18,12 @@ from langgraph.types import StateSnapshot
 
 from .call import CONFIG_KEY, Call, acting, calling, known
 from .differences import MISSING, Followed
-from .entry import SYSTEM, UNATTRIBUTED, EntryDraft, Workflow, check_trail
+from .entry import SYSTEM, UNATTRIBUTED, Entry, EntryDraft, Workflow, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
 from .lifecycle import AnySaver, AsyncHandler, Handler, questions, settle_plan
 from .opening import Opening, check_durability, chosen_pauses, durability_error, open_interrupts, ref
-from .plans import Plan, record_plan, tuple_plan
+from .plans import Keep, Kept, Plan, Record, record_plan, tuple_plan
 from .recovery import recovery_plan
 from .save import listed
 
@@ -81,13 +81,12 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
                     if shown := questions(chunk):
                         await self._saver.adrive(settle_plan(call, shown))
                     yield chunk
+            await self._saver.adrive(self._end_plan(call))
         except BaseException as error:
             stopped = isinstance(error, GeneratorExit) and call.recorded
             snapshot = await self.aget_state(_bare(call)) if stopped else None
             await self._saver.adrive(self._failure_plan(call, error, snapshot))
             raise
-        else:
-            await self._saver.adrive(self._end_plan(call))
         finally:
             self._saver.core.live.discard(call.run)
 
@@ -106,12 +105,11 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
                     if shown := questions(chunk):
                         self._saver.drive(settle_plan(call, shown))
                     yield chunk
+            self._saver.drive(self._end_plan(call))
         except BaseException as error:
             stopped = isinstance(error, GeneratorExit) and call.recorded
             self._saver.drive(self._failure_plan(call, error, self.get_state(_bare(call)) if stopped else None))
             raise
-        else:
-            self._saver.drive(self._end_plan(call))
         finally:
             self._saver.core.live.discard(call.run)
 
@@ -124,7 +122,9 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             call.followed = _followed(channels, (await self.aget_state(edited)).values)
         call.handover = [(call.configurable.get("checkpoint_id"), loaded)]
         with calling(call):
-            return await super().abulk_update_state(edited, supersteps)
+            done = await super().abulk_update_state(edited, supersteps)
+            await self._saver.adrive(settle_plan(call, set()))
+        return done
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         """As `abulk_update_state`."""
@@ -215,32 +215,38 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         """Record the run, and leave the checkpoint that was checked for that for LangGraph to take."""
         core = self._saver.core
 
+        def recorded(_: Sequence[Entry]) -> None:
+            call.recorded = True
+
         def drafts() -> list[EntryDraft]:
             known = partial(core.latest, call.trail)
             return opening.drafts(call, self._saver.serde, known, core.unended_run(call.trail)) if opening else []
 
         if opening is not None:
             core.live.add(call.run)
-            yield from record_plan(core, drafts)
-            call.recorded = True
+            yield Keep(Record(call.trail, drafts), call, recorded, behind=False, later=True)
+            call.opened = True
         call.handover = [(call.configurable.get("checkpoint_id"), loaded)]
 
     def _end_plan(self, call: Call) -> Plan[None]:
-        """Record how a run ended, where its pause did not say so."""
-        if not call.recorded or (call.paused and call.ended):
+        """Record how a run ended, where its pause did not say so, and wait until all of it is committed."""
+        if not call.opened or (call.paused and call.ended):
+            yield from settle_plan(call, set())
             return
         if call.paused:
             short, long = listed("interrupts", sorted(call.waiting))
             draft = call.draft(Kind.RUN_PAUSED, actor=SYSTEM, checkpoint=call.last, detail=short, payload=long or None)
         else:
             draft = call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=call.last)
-        yield from record_plan(self._saver.core, [draft])
+        yield Keep(Record(call.trail, lambda: [draft]), call, later=True)
+        yield from settle_plan(call, set())
 
     def _failure_plan(self, call: Call, error: BaseException, snapshot: StateSnapshot | None) -> Plan[None]:
         """Record `run.failed`, unless the run was never opened or an entry already says how it ended.
 
         With a `snapshot` the consumer stopped reading: a graph that was at its end or at a question has not failed.
         """
+        yield Kept(call.trail)
         if not call.recorded or (call.refused and isinstance(error, VerificationError)):
             return
         if snapshot is not None and (waiting := {item.id for item in snapshot.interrupts}):
@@ -249,7 +255,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         if snapshot is not None and (call.paused or not snapshot.tasks):
             yield from self._end_plan(call)
             return
-        yield from record_plan(self._saver.core, [_failure(call, error)])
+        yield from record_plan([_failure(call, error)], call)
 
     def _check_actor(self, call: Call, what: str) -> None:
         if self._rules.requires_actor and call.actor == UNATTRIBUTED:

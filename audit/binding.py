@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, LiteralString
 
-from .canonical import Json
+from .canonical import Json, Rendered
 from .errors import AppendError, VerificationError
 from .ledger import Ledger
 from .rows import BLOBS, CHECKPOINTS, JSONB_COLUMNS, WRITES, BoundRow, Column, RowKey, Table, bind, named, rows_member
@@ -88,9 +88,9 @@ class Written:
     replaced: tuple[Json, ...]
     before: dict[RowKey, Row]
 
-    def members(self) -> dict[str, Json]:
+    def members(self) -> dict[str, Json | Rendered]:
         """Return the payload members that bind the rows."""
-        members: dict[str, Json] = {"rows": rows_member(self.rows)}
+        members: dict[str, Json | Rendered] = {"rows": rows_member(self.rows)}
         if self.replaced:
             members["replaced"] = list(self.replaced)
         return members

@@ -48,7 +48,10 @@ class Call:
     """The nodes under way."""
     broken: BaseException | None = None
     """The first failure to record or to verify: nothing of this run goes on after it, whoever catches it."""
+    opened: bool = False
+    """Whether the entry that says how the run begins was handed over."""
     recorded: bool = False
+    """Whether it is committed."""
     paused: bool = False
     ended: bool = False
     """Whether an entry of this run says how it paused."""

@@ -14,7 +14,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple, NoReturn
 
 from .errors import MalformedError
 
@@ -41,7 +42,48 @@ def canonical(value: Json) -> bytes:
         # UTF-16 code units and code points order ASCII alike, which is what keys nearly always are; see _ordered.
         return (_encode_sorted(value) if _check(value, 0) else _encode(_ordered(value))).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise MalformedError(f"A string is not valid Unicode: {error.object[error.start : error.end]!r}.") from error
+        raise _not_unicode(error) from error
+
+
+class Rendered(NamedTuple):
+    """A value as the text of its canonical form, to be put into a document without being looked at again."""
+
+    text: str
+
+
+def render(value: Json) -> Rendered:
+    """Return the canonical text of `value`. Raises MalformedError as `canonical` does."""
+    return Rendered(canonical(value).decode())
+
+
+def quoted(text: str) -> str:
+    """Return the canonical form of a string, as text."""
+    return encode_basestring(text)
+
+
+def assemble(members: Mapping[str, Json | Rendered]) -> bytes:
+    """Return the canonical form of an object of which some values are rendered already. Its keys must be ASCII.
+
+    Raises MalformedError as `canonical` does.
+    """
+    texts: list[str] = []
+    for key in sorted(members):
+        value = members[key]
+        if type(value) is Rendered:
+            text = value.text
+        elif type(value) is str:
+            text = encode_basestring(value)
+        else:
+            text = canonical(value).decode()  # type: ignore[arg-type]  # what is not Rendered is Json
+        texts.append(f"{encode_basestring(key)}:{text}")
+    try:
+        return ("{" + ",".join(texts) + "}").encode()
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error) from error
+
+
+def _not_unicode(error: UnicodeEncodeError) -> MalformedError:
+    return MalformedError(f"A string is not valid Unicode: {error.object[error.start : error.end]!r}.")
 
 
 def parse(data: bytes) -> Json:

@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from .append import Appender
+from .append import Also, Appender, Part
 from .chain import Link, check_entry
 from .deployment import open_steps
 from .entry import SYSTEM_TRAIL, Entry, EntryDraft
@@ -24,7 +25,7 @@ from .load import Loaded, behind, check_known, check_loaded, head_of, load_state
 from .read import entries_statement, entry_of
 from .recent import Recent
 from .rows import CHECKPOINTS, BoundRow
-from .save import Forecast, Save
+from .save import Save
 from .steps import Statement, Steps
 
 
@@ -42,6 +43,14 @@ class Saved:
     entries: Sequence[Entry]
     runs: Sequence[str | None]
     rows: Sequence[BoundRow] | None
+
+
+class Swift(NamedTuple):
+    """What one statement is to append: entries, and what writes the rows that the first of them binds, all new."""
+
+    drafts: Sequence[EntryDraft]
+    also: Also | None = None
+    rows: Sequence[BoundRow] = ()
 
 
 class Core:
@@ -74,20 +83,22 @@ class Core:
         if self._appender is None:
             self._appender = yield from open_steps(self.home, (GRAPH,))
 
-    def swift_steps(self, save: Save, forecast: Forecast) -> Steps[Saved | None]:
-        """Save without reading anything first, which is the usual case; None when nothing was written that way.
+    def swift_steps(self, trail: str, works: Sequence[Swift]) -> Steps[list[Saved] | None]:
+        """Do all of it, in one trail, without reading anything first, which is the usual case: one statement.
 
-        A row that is there already fails the statement with UniqueViolation, one that the database stored otherwise
-        than was sent with SQLSTATE CS001.
+        None when nothing was written that way. A row that is there already fails the statement with UniqueViolation,
+        one that the database stored otherwise than was sent with SQLSTATE CS001.
         """
-        drafts = save.drafts(forecast.written())
-        entries = yield from self.appender.swift_steps(self._known(save.trail), drafts, forecast.also)
-        return None if entries is None else Saved(entries, _runs(drafts), forecast.rows)
-
-    def swift_record_steps(self, drafts: Sequence[EntryDraft]) -> Steps[Saved | None]:
-        """Append entries of one trail that bind no rows, in one statement; None as in `swift_steps`."""
-        entries = yield from self.appender.swift_steps(self._known(drafts[0].trail), drafts)
-        return None if entries is None else Saved(entries, _runs(drafts), ())
+        parts: list[Part] = []
+        for work in works:
+            if work.drafts:
+                first, *others = work.drafts
+                parts += (Part(first, work.also) if work.also else Part(first), *map(Part, others))
+        entries = (yield from self.appender.swift_steps(self._known(trail), parts)) if parts else []
+        if entries is None:
+            return None
+        left = iter(entries)
+        return [Saved([next(left) for _ in work.drafts], _runs(work.drafts), work.rows) for work in works]
 
     def save_steps(self, save: Save) -> Steps[Saved]:
         """Write rows and append the entries that bind them. To be run inside one transaction of its own."""
@@ -152,8 +163,12 @@ class Core:
                 raise ledger.missing(min(gone))
             check_known(row, ledger)
 
-    def committed(self, saved: Saved) -> None:
+    def committed(self, together: Sequence[Saved]) -> None:
         """Take over, after the commit, what the entries bind, where this process already follows their trail."""
+        for saved in together:
+            self._committed(saved)
+
+    def _committed(self, saved: Saved) -> None:
         self.appender.committed(saved.entries)
         for position, entry in enumerate(saved.entries):
             ledger = self._ledger(entry.trail) if entry.seq == 1 else self._ledgers.get(entry.trail)

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
-from .canonical import MAX_INT, Json, canonical, format_time, parse, parse_time
+from .canonical import MAX_INT, Json, Rendered, assemble, format_time, parse, parse_time, quoted, render
 from .errors import AppendError, MalformedError
 from .kinds import check_kind
 
@@ -98,9 +98,10 @@ class CheckpointRef:
     ns: str = ""
     parent: str | None = None
 
-    def as_json(self) -> dict[str, Json]:
-        """Return the body's member `checkpoint`."""
-        return {"id": self.id, "ns": self.ns, "parent": self.parent}
+    def text(self) -> str:
+        """Return the body's member `checkpoint`, in canonical form."""
+        parent = "null" if self.parent is None else quoted(self.parent)
+        return f'{{"id":{quoted(self.id)},"ns":{quoted(self.ns)},"parent":{parent}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class EntryDraft:
     run: str | None = None
     checkpoint: CheckpointRef | None = None
     detail: Mapping[str, Json] = field(default_factory=dict)
-    payload: Mapping[str, Json] | None = None
+    payload: Mapping[str, Json | Rendered] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,29 +215,29 @@ def seal(
     Raises AppendError when the body would exceed 65,535 bytes or holds what canonical JSON cannot carry.
     """
     kind = _check_draft(draft, origin, seq, prev)
-    body: dict[str, Json] = {
-        "spec": SPEC,
-        "origin": origin,
-        "trail": draft.trail,
-        "seq": seq,
-        "prev": prev.hex(),
-        "kind": kind,
-        "occurred_at": format_time(occurred_at),
-        "actor": draft.actor.as_json(),
-        "detail": dict(draft.detail),
-    }
-    if draft.workflow is not None:
-        body["workflow"] = draft.workflow.as_json()
-    if draft.run is not None:
-        body["run"] = draft.run
-    if draft.checkpoint is not None:
-        body["checkpoint"] = draft.checkpoint.as_json()
     data = None
     try:
+        body: dict[str, Json | Rendered] = {
+            "spec": SPEC,
+            "origin": origin,
+            "trail": draft.trail,
+            "seq": seq,
+            "prev": prev.hex(),
+            "kind": kind,
+            "occurred_at": format_time(occurred_at),
+            "actor": _rendered(draft.actor),
+            "detail": dict(draft.detail),
+        }
+        if draft.workflow is not None:
+            body["workflow"] = _rendered(draft.workflow)
+        if draft.run is not None:
+            body["run"] = draft.run
+        if draft.checkpoint is not None:
+            body["checkpoint"] = Rendered(draft.checkpoint.text())
         if draft.payload is not None:
-            data = canonical(dict(draft.payload))
-            body["payload"] = {"digest": payload_digest(salt, data).hex(), "size": len(data)}
-        encoded = canonical(body)
+            data = assemble(draft.payload)
+            body["payload"] = Rendered(f'{{"digest":"{payload_digest(salt, data).hex()}","size":{len(data)}}}')
+        encoded = assemble(body)
     except MalformedError as error:
         raise AppendError(
             f"A {kind} entry cannot be written down: {error.message}",
@@ -277,9 +278,15 @@ def _check_draft(draft: EntryDraft, origin: str, seq: int, prev: bytes) -> str:
         )
     if seq < 1 or len(prev) != len(GENESIS):
         raise AppendError(f"There is no place {seq} behind {prev.hex()} in a trail.", trail=draft.trail)
-    check_origin(origin)
-    check_trail(draft.trail, own=True)
-    return check_kind(draft.kind)
+    _origin(origin)
+    _trail(draft.trail)
+    return _kind(draft.kind)
+
+
+@lru_cache(256)
+def _rendered(who: Actor | Workflow) -> Rendered:
+    """Return a body's member that stands in entry after entry."""
+    return render(who.as_json())
 
 
 def parse_body(data: bytes) -> Body:

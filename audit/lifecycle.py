@@ -62,14 +62,14 @@ class Handler(GraphCallbackHandler):
         self.call.active.discard(run_id)
 
     def _node_plan(self, run_id: Any) -> Plan[None]:
-        if not self.call.recorded:
-            raise AppendError(f"A run of thread {self.call.trail!r} was not recorded.", trail=self.call.trail)
         check_unbroken(self.call)
         yield from settle_plan(self.call, set())
+        if not self.call.recorded:
+            raise AppendError(f"A run of thread {self.call.trail!r} was not recorded.", trail=self.call.trail)
         self.call.active.add(run_id)
 
     def _check(self, event: GraphResumeEvent) -> None:
-        if not self.call.recorded:
+        if not self.call.opened:
             raise AppendError(
                 f"A resume of thread {self.call.trail!r} at {event.checkpoint_id} was not recorded.",
                 remedy="Resume through the graph that attach returned.",
@@ -91,7 +91,7 @@ class Handler(GraphCallbackHandler):
 
     def _pause_plan(self, event: GraphInterruptEvent, snapshot: StateSnapshot) -> Plan[None]:
         drafts = [pause.draft(self.call) for pause in self._pauses(event, snapshot)]
-        yield from record_plan(self.saver.core, drafts)
+        yield from record_plan(drafts, self.call, behind=True)
         self.call.ended = self.call.ended or bool(drafts)
 
     def _pauses(self, event: GraphInterruptEvent, snapshot: StateSnapshot) -> Iterator[Pause]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +20,7 @@ from .errors import AppendError
 from .recent import Recent
 
 _PATIENCE = 30
+Kept = Callable[[str], Awaitable[None]]
 
 
 class _Failures:
@@ -34,55 +35,50 @@ class _Failures:
         if call_of(config) is None and not configurable.get("checkpoint_ns"):
             self._failed.discard((str(configurable["thread_id"]), None))
 
+    def fail(self, thread: str, run: str | None, error: BaseException) -> None:
+        """Note that a write of `run` failed."""
+        self._failed[thread, run] = error
+
+    def failure(self, thread: str, run: str | None) -> AppendError | None:
+        """Return why nothing more of `run` may be saved, or None."""
+        if (error := self._failed.get((thread, run))) is None:
+            return None
+        stop = AppendError(
+            f"The run stops, since an earlier write of thread {thread!r} could not be recorded: {error}",
+            remedy="Resume the run when what failed is mended.",
+            trail=thread,
+        )
+        stop.__cause__ = error
+        return stop
+
     def _raise(self, thread: str, run: str | None) -> None:
-        if (error := self._failed.get((thread, run))) is not None:
-            raise AppendError(
-                f"The run stops, since an earlier write of thread {thread!r} could not be recorded: {error}",
-                remedy="Resume the run when what failed is mended.",
-                trail=thread,
-            ) from error
+        if stop := self.failure(thread, run):
+            raise stop
 
 
 class AsyncPending(_Failures):
-    """The writes under way of one saver on one event loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._running: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+    """What failed of the runs of one saver on one event loop."""
 
     @contextmanager
     def write(self, thread: str, run: str | None) -> Iterator[None]:
-        """Count the block as a write of `thread` in `run`, from its first statement on."""
-        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._running[thread].add(ticket)
+        """Note it when the block, which hands over a write of `thread` in `run`, fails."""
         try:
             yield
         except BaseException as error:
-            self._failed[thread, run] = error
+            self.fail(thread, run, error)
             raise
-        finally:
-            self._running[thread].discard(ticket)
-            if not self._running[thread]:
-                del self._running[thread]
-            if not ticket.done():
-                ticket.set_result(None)
 
     async def settled(
-        self,
-        thread: str,
-        run: str | None,
-        done: Callable[[], bool] = lambda: True,
-        busy: Callable[[], bool] = lambda: False,
+        self, thread: str, run: str | None, done: Callable[[], bool], busy: Callable[[], bool], kept: Kept
     ) -> None:
-        """Wait for the thread's writes under way, and until `done`.
+        """Wait until all is `kept` that was handed over, and until `done`.
 
-        Raises AppendError if one of this run's writes failed, or when `done` does not come true in 30 seconds in which
-        the run was not `busy`.
+        Raises AppendError if something of this run failed, or when `done` does not come true in 30 seconds in which the
+        run was not `busy`.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
-            while running := self._running.get(thread):
-                await asyncio.wait(running)
+            await kept(thread)
             self._raise(thread, run)
             if done():
                 return
@@ -109,7 +105,7 @@ class Pending(_Failures):
         try:
             yield
         except BaseException as error:
-            self._failed[thread, run] = error
+            self.fail(thread, run, error)
             raise
         finally:
             with self._changed:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -24,12 +25,12 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
 
 from .call import Call, call_of
-from .core import Core, MovedError, Saved
+from .core import Core, MovedError, Saved, Swift
 from .entry import Entry, EntryDraft, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
 from .load import Loaded
-from .save import Save, prepare_put, prepare_writes
+from .save import Save, WritesSave, prepare_put, prepare_writes
 from .steps import Statement, Steps
 from .trouble import explain
 
@@ -70,7 +71,42 @@ class Settle:
     """Count writes that were handed to the event loop just now, and have not begun."""
 
 
-Plan = Generator[Unit | Settle, Any, T]
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Entries of one trail that bind no rows.
+
+    `make` is asked for them, and once more when the trail turned out to have gone on: then under its lock.
+    """
+
+    trail: str
+    make: Callable[[], Sequence[EntryDraft]]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Commit `what`, behind everything of its thread that was handed over before; sent the entries.
+
+    What is handed over at the same moment may be committed in the same transaction, in order.
+    """
+
+    what: Save | Record
+    call: Call | None
+    then: Callable[[Sequence[Entry]], None] = lambda _: None
+    """Called with the entries when they are committed."""
+    behind: bool = True
+    """Whether it must not be committed when something of the same run failed that was handed over before."""
+    later: bool = False
+    """Whether the caller may go on before it is committed. It is committed when a Settle of the thread is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Wait until all is committed, or has failed, that was handed over of a thread (None: of every thread)."""
+
+    thread: str | None
+
+
+Plan = Generator[Unit | Settle | Keep | Kept, Any, T]
 
 
 def open_plan(core: Core) -> Plan[None]:
@@ -89,14 +125,12 @@ def put_plan(
 ) -> Plan[RunnableConfig]:
     """Save a checkpoint and the entry that binds it, after the thread's earlier writes."""
     configurable = config["configurable"]
-    thread = thread_of(config)
+    thread_of(config)
     with _unbroken(call_of(config)):
-        yield Settle(thread, run_of(config))
         before = (yield from _before_plan(saver, config)) if metadata.get("source") == "update" else None
         save = prepare_put(saver.serde, config, checkpoint, metadata, new_versions, before, saver.core.latest)
-        yield from _save_plan(saver.core, save)
-        # Where LangGraph runs saves in threads, a write submitted earlier may have begun only now.
-        yield Settle(thread, run_of(config))
+        # LangGraph's word is that a checkpoint is saved before the next step starts: there a handler holds the nodes.
+        yield Keep(save, call_of(config), later=True)
     return {
         "configurable": {
             "thread_id": configurable["thread_id"],
@@ -113,8 +147,12 @@ def writes_plan(
     thread_of(config)
     with _unbroken(call_of(config)):
         save = prepare_writes(saver.serde, config, writes, task_id, task_path)
-        entries = yield from _save_plan(saver.core, save)
-    if save.call:
+        yield Keep(save, save.call, partial(_asked, save), behind=False, later=True)
+
+
+def _asked(save: WritesSave, entries: Sequence[Entry]) -> None:
+    """Note which questions are on record now: only those are shown."""
+    if save.call and save.interrupts:
         save.call.raised.update(interrupt.id for interrupt in save.interrupts)
         save.call.ended = save.call.ended or any(entry.kind == Kind.INTERRUPT_RAISED for entry in entries)
 
@@ -129,6 +167,7 @@ def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple |
         asked, found = call.handover.pop()
         if asked == checkpoint_id:
             return found
+    yield Kept(thread_of(config))
     with _unbroken(call):
         loaded = yield from _load_plan(saver.core, config, thread_of(config), ns, checkpoint_id)
     if loaded is None:
@@ -161,6 +200,7 @@ def found_plan(
     A thread's own must be complete: raises VerificationError, recorded, when one that was bound is gone.
     """
     yield from open_plan(saver.core)
+    yield Kept(thread_of(config) if config is not None else None)
     where, args = saver._search_where(config, None, before)  # noqa: SLF001 - LangGraph's own clause
     sql = f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints {where} ORDER BY checkpoint_id DESC"
     with _explained(AppendError):
@@ -208,41 +248,54 @@ def _contains(value: Any, wanted: Any) -> bool:
     return type(value) is type(wanted) and bool(value == wanted)
 
 
-def record_plan(core: Core, drafts: Sequence[EntryDraft] | Callable[[], Sequence[EntryDraft]]) -> Plan[Sequence[Entry]]:
-    """Append entries of one trail that bind no rows, in a transaction of their own.
-
-    A function is asked for them, and once more when the trail turned out to have gone on: then under its lock.
-    """
-    yield from open_plan(core)
-    make = drafts if callable(drafts) else lambda: drafts
-    if not (first := make()):
+def record_plan(
+    drafts: Sequence[EntryDraft], call: Call | None = None, *, behind: bool = False
+) -> Plan[Sequence[Entry]]:
+    """Append entries of one trail that bind no rows, in a transaction with nothing that comes behind them."""
+    if not drafts:
         return ()
-    saved: Saved | None = None
+    return (yield Keep(Record(drafts[0].trail, lambda: drafts), call, behind=behind))  # type: ignore[no-any-return]
+
+
+def keep_plan(core: Core, what: Save | Record) -> Plan[Sequence[Entry]]:
+    """Append entries, and write the rows they bind, in one transaction of their own."""
+    if (together := (yield from together_plan(core, [what]))) is not None:
+        return together[0]
     with _explained(AppendError):
-        if len(first) == 1:
-            saved = yield Unit(core.swift_record_steps(first), Mode.ALONE)
-        if saved is None:
-            saved = yield Unit(core.record_steps(first[0].trail, make), Mode.TRANSACTION)
-    core.committed(saved)
+        steps = core.record_steps(what.trail, what.make) if isinstance(what, Record) else core.save_steps(what)
+        saved: Saved = yield Unit(steps, Mode.TRANSACTION)
+    core.committed([saved])
     return saved.entries
 
 
-def _save_plan(core: Core, save: Save) -> Plan[Sequence[Entry]]:
+def together_plan(core: Core, works: Sequence[Save | Record]) -> Plan[list[Sequence[Entry]] | None]:
+    """Do all of it, of one trail, in one statement; None, with nothing written, where that cannot be.
+
+    Then rows were there before, the trail went on elsewhere, or what the database would print was not foreseen.
+    """
     yield from open_plan(core)
-    saved: Saved | None = None
+    found = [swift for work in works if (swift := _swift(work)) is not None]
+    if len(found) < len(works):
+        return None
+    saved: list[Saved] | None = None
     with _explained(AppendError):
-        forecast = save.forecast()
         try:
-            if forecast is not None:
-                mode = Mode.ALONE if forecast.single else Mode.TRANSACTION
-                saved = yield Unit(core.swift_steps(save, forecast), mode)
+            saved = yield Unit(core.swift_steps(works[0].trail, found), Mode.ALONE)
         except psycopg.Error as error:
             if not (isinstance(error, psycopg.errors.UniqueViolation) or error.sqlstate == _OTHERWISE):
                 raise
-        if saved is None:
-            saved = yield Unit(core.save_steps(save), Mode.TRANSACTION)
+    if saved is None:
+        return None
     core.committed(saved)
-    return saved.entries
+    return [one.entries for one in saved]
+
+
+def _swift(work: Save | Record) -> Swift | None:
+    if isinstance(work, Record):
+        return Swift(work.make())
+    if (forecast := work.forecast()) is None:
+        return None
+    return Swift(work.drafts(forecast.written()), forecast.also, forecast.rows)
 
 
 def _load_plan(
@@ -274,9 +327,9 @@ def _refused_plan(core: Core, error: VerificationError, config: RunnableConfig, 
     if refusal is None:
         return
     try:
-        yield from record_plan(core, [refusal])
+        yield from record_plan([refusal])
     except AppendError:
-        yield from record_plan(core, [core.elsewhere(refusal)])
+        yield from record_plan([core.elsewhere(refusal)])
 
 
 class Audited(BasePostgresSaver):

@@ -34,7 +34,7 @@ def recovery_plan(core: Core, graph: Graph, call: Call, snapshot: StateSnapshot)
     entries = yield Unit(_trail_steps(core, call.trail), Mode.SNAPSHOT)
     drafts = [replace(draft, run=run) for draft in _lost(graph, call, snapshot, _since_opening(entries, run))]
     if drafts and core.open_run(call.trail) == run:
-        yield from record_plan(core, drafts)
+        yield from record_plan(drafts)
 
 
 def _trail_steps(core: Core, trail: str) -> Steps[list[Checked]]:

@@ -7,9 +7,10 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from .canonical import Json
+from .canonical import Json, Rendered, quoted
 from .errors import MalformedError
 
 Column = str | bytes | int | None
@@ -82,7 +83,7 @@ def row_digest(row: Sequence[Column]) -> bytes:
         if column is None:
             parts.append(_NULL)
             continue
-        data = column if isinstance(column, bytes) else str(column).encode()
+        data = column.encode() if type(column) is str else column if isinstance(column, bytes) else str(column).encode()
         size = len(data)
         parts.append(_HEADS[size] if size < len(_HEADS) else _length(1, size))
         parts.append(data)
@@ -109,8 +110,13 @@ class BoundRow:
     sha256: str
 
     def as_json(self) -> dict[str, Json]:
-        """Return the member of the payload's `rows`."""
+        """Return the item of the payload's `rows`."""
         return {"table": self.key[0], "key": list(self.key[1]), "sha256": self.sha256}
+
+    def text(self) -> str:
+        """Return the same in canonical form."""
+        table, key = self.key
+        return f'{{"key":[{",".join(map(quoted, key))}],"sha256":"{self.sha256}","table":"{table}"}}'
 
 
 def bind(table: Table, row: Sequence[Column]) -> BoundRow:
@@ -118,9 +124,13 @@ def bind(table: Table, row: Sequence[Column]) -> BoundRow:
     return BoundRow(table.key_of(row), row_hash(row))
 
 
-def rows_member(rows: Sequence[BoundRow]) -> list[Json]:
+def rows_member(rows: Sequence[BoundRow]) -> Rendered:
     """Return the payload's `rows`, sorted by (table, key) in UTF-8 bytes, which for Python is code-point order."""
-    return [row.as_json() for row in sorted(rows, key=lambda row: row.key)]
+    ordered = sorted(rows, key=_key) if len(rows) > 1 else rows
+    return Rendered(f"[{','.join([row.text() for row in ordered])}]")
+
+
+_key = attrgetter("key")
 
 
 def parse_rows(member: Any) -> list[BoundRow]:

@@ -33,6 +33,8 @@ from .home import home_folder
 from .pending import AsyncPending
 from .plans import (
     Audited,
+    Keep,
+    Kept,
     Mode,
     Plan,
     Settle,
@@ -48,6 +50,7 @@ from .plans import (
 from .serde import strict_serializer
 from .shell import OPTIONS, SNAPSHOT, idle, no_pipeline, refuse, unreachable
 from .steps import arun
+from .together import Together
 
 T = TypeVar("T")
 
@@ -77,6 +80,7 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
         super().__init__(conn, serde=strict_serializer(serde))
         self.core = Core(Path(home) if home is not None else home_folder())
         self.pending = AsyncPending()
+        self.together = Together(self.core, self.pending, self.adrive)
 
     @classmethod
     @asynccontextmanager
@@ -190,28 +194,22 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
         """As `adrive`, from a thread other than the event loop's."""
         return self._from_thread(self.adrive(plan))
 
-    async def _perform(self, effect: Unit | Settle) -> Any:
+    async def _perform(self, effect: Unit | Settle | Keep | Kept) -> Any:
+        if isinstance(effect, Keep):
+            return await self.together.keep(effect)
+        if isinstance(effect, Kept):
+            return await self.together.kept(effect.thread)
         if isinstance(effect, Settle):
             if effect.submitted:
                 await asyncio.sleep(0)  # what was submitted before this takes its first step now
-            return await self.pending.settled(effect.thread, effect.run, effect.done, effect.busy)
-        async with self._connection() as conn:
-            if effect.mode is Mode.ALONE:
-                return await arun(conn, effect.steps)
-            async with conn.transaction():
-                if effect.mode is Mode.SNAPSHOT:
-                    await conn.execute(SNAPSHOT)
-                return await arun(conn, effect.steps)
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Yield a connection that nobody else uses meanwhile, and that is in no transaction."""
+            settled = self.pending.settled
+            return await settled(effect.thread, effect.run, effect.done, effect.busy, self.together.kept)
+        # A connection that nobody else uses meanwhile, and that is in no transaction.
         if isinstance(self.conn, AsyncConnectionPool):
             async with self.conn.connection() as conn:
-                yield conn
-        else:
-            async with self.lock:
-                yield idle(self.conn)
+                return await _arun_unit(conn, effect)
+        async with self.lock:
+            return await _arun_unit(idle(self.conn), effect)
 
     def _from_thread(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -225,3 +223,12 @@ class AsyncAuditedPostgresSaver(AsyncPostgresSaver, Audited):
                 remedy="Call the graph's async methods (ainvoke, astream, aupdate_state) there.",
             )
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+
+async def _arun_unit(conn: AsyncConnection[Any], unit: Unit) -> Any:
+    if unit.mode is Mode.ALONE:
+        return await arun(conn, unit.steps)
+    async with conn.transaction():
+        if unit.mode is Mode.SNAPSHOT:
+            await conn.execute(SNAPSHOT)
+        return await arun(conn, unit.steps)

@@ -26,9 +26,9 @@ EVIDENCE: Mapping[str, Mapping[str, str]] = {
 }
 
 FUNCTIONS: Mapping[str, str] = {
-    "append": "5e99a2e079fa5041b34859fd06ea2178cf7d177998e1559659deb52a0b2e9286",
-    "put": "5fb486f714a6587885e0523d5c5af082f3efdbcf21c6bea521d508f4c674d379",
-    "put_writes": "252d5bdd088ec339eb56dbfa1dc15a282df1e0358b4b26ad657677249a4a123a",
+    "append": "fae14ab99dc335f204975c7013c974b263038120925b8a73ebead63e5c65e6d9",
+    "put": "6c7445c433491cafd070f0a9fc70f6006c0bc3844b5b3376f61a3638856d4b0f",
+    "put_writes": "3e808bcc30fc85b126dfb1fab69512a8f4b91592f93eb16c394a96b1fb07f6b6",
 }
 """SHA-256 of the source of each function that appends."""
 

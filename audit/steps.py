@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import tuple_row
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ async def arun(conn: AsyncConnection[Any], steps: Steps[T]) -> T:
             statement = next(steps)
             while True:
                 await cursor.execute(statement.sql, statement.params)
-                statement = steps.send(await cursor.fetchall() if cursor.description else [])
+                statement = steps.send(await cursor.fetchall() if _has_rows(cursor) else [])
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
@@ -45,6 +45,11 @@ def run(conn: Connection[Any], steps: Steps[T]) -> T:
             statement = next(steps)
             while True:
                 cursor.execute(statement.sql, statement.params)
-                statement = steps.send(cursor.fetchall() if cursor.description else [])
+                statement = steps.send(cursor.fetchall() if _has_rows(cursor) else [])
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+
+def _has_rows(cursor: AsyncCursor[Any] | Cursor[Any]) -> bool:
+    """Tell whether the last statement returned rows; asking for `description` would build one of every column."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0

@@ -27,11 +27,14 @@ from .home import home_folder
 from .pending import Pending
 from .plans import (
     Audited,
+    Keep,
+    Kept,
     Mode,
     Plan,
     Settle,
     Unit,
     found_plan,
+    keep_plan,
     matches,
     open_plan,
     put_plan,
@@ -170,7 +173,11 @@ class AuditedPostgresSaver(PostgresSaver, Audited):
             "An async call reached the sync saver.", remedy="Use AsyncAuditedPostgresSaver for ainvoke and its like."
         )
 
-    def _perform(self, effect: Unit | Settle) -> Any:
+    def _perform(self, effect: Unit | Settle | Keep | Kept) -> Any:
+        if isinstance(effect, Keep):
+            return self._keep(effect)
+        if isinstance(effect, Kept):
+            return None  # whoever handed something over has waited for it
         if isinstance(effect, Settle):
             return self.pending.settled(effect.thread, effect.run, effect.done, effect.busy)
         with self._connection() as conn:
@@ -180,6 +187,17 @@ class AuditedPostgresSaver(PostgresSaver, Audited):
                 if effect.mode is Mode.SNAPSHOT:
                     conn.execute(SNAPSHOT)
                 return run(conn, effect.steps)
+
+    def _keep(self, keep: Keep) -> Any:
+        trail, run = keep.what.trail, keep.call.token if keep.call else None
+        if keep.behind:
+            self.pending.settled(trail, run)
+        entries = self.drive(keep_plan(self.core, keep.what))
+        keep.then(entries)
+        if keep.behind:
+            # LangGraph writes from threads: what was submitted before this may have begun only now.
+            self.pending.settled(trail, run)
+        return entries
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:

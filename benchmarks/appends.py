@@ -60,7 +60,7 @@ async def audited(saver: AsyncAuditedPostgresSaver) -> list[Entry]:
     made: list[Entry] = []
     trail = str(uuid.uuid4())
     for _ in range(EACH):
-        made += await saver.adrive(record_plan(saver.core, [draft(trail)]))
+        made += await saver.adrive(record_plan([draft(trail)]))
     return made
 
 

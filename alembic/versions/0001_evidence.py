@@ -14,14 +14,14 @@ _TABLES = ("entries", "payloads")
 
 # The one INSERT. In one statement, one round trip: locks, the check that the trail still ends where the caller knows it
 # to end (so that what it signed fits), the entry, LangGraph's rows, and the check that the tables hold what was sent.
-# A trigger that edits rows on their way in fails the statement. Returns the entry's leaf hash; NULL means that
-# the trail went on meanwhile and nothing was done. Each statement inside a volatile function sees what was committed
+# A trigger that edits rows on their way in fails the statement. Returns the entry's seq; NULL means that the
+# trail went on meanwhile and nothing was done. Each statement inside a volatile function sees what was committed
 # before it began, so the end of the trail is read after the lock was obtained.
 _APPEND = """
 CREATE FUNCTION countersign.append(
     p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text, p_at timestamptz,
     p_body bytea, p_keyid bytea, p_signature bytea, p_salt bytea, p_data bytea
-) RETURNS bytea LANGUAGE plpgsql AS $$
+) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     at_seq bigint;
     at_hash bytea;
@@ -34,7 +34,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(p_lock);
     SELECT seq, sha256('\\x00'::bytea || body) INTO at_seq, at_hash
     FROM audit.entries WHERE trail = p_trail ORDER BY seq DESC LIMIT 1;
-    IF coalesce(at_seq, 0) <> p_seq OR (p_seq > 0 AND at_hash IS DISTINCT FROM p_prev) THEN
+    IF coalesce(at_seq, 0) IS DISTINCT FROM p_seq OR (p_seq > 0 AND at_hash IS DISTINCT FROM p_prev) THEN
         RETURN NULL;
     END IF;
     INSERT INTO audit.entries (trail, seq, kind, occurred_at, body, keyid, signature)
@@ -51,7 +51,7 @@ BEGIN
             RAISE EXCEPTION 'audit.payloads holds something else than was sent' USING ERRCODE = 'CS002';
         END IF;
     END IF;
-    RETURN sha256('\\x00'::bytea || p_body);
+    RETURN p_seq + 1;
 END
 $$
 """
@@ -62,32 +62,25 @@ CREATE FUNCTION countersign.put(
     p_body bytea, p_keyid bytea, p_signature bytea, p_salt bytea, p_data bytea,
     p_ns text, p_id text, p_parent text, p_checkpoint text, p_metadata text,
     p_channel text[], p_version text[], p_type text[], p_blob bytea[]
-) RETURNS bytea LANGUAGE plpgsql AS $$
+) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    leaf bytea;
+    at_seq bigint;
     same boolean;
-    stored bigint;
 BEGIN
-    leaf := countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid,
-                               p_signature, p_salt, p_data);
-    IF leaf IS NULL THEN
+    at_seq := countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid,
+                                 p_signature, p_salt, p_data);
+    IF at_seq IS NULL THEN
         RETURN NULL;
     END IF;
-    IF cardinality(p_channel) > 0 THEN
-        WITH sent AS (
-            SELECT * FROM unnest(p_channel, p_version, p_type, p_blob) AS t (channel, version, type, blob)
-        ), new AS (
-            INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
-            SELECT p_trail, p_ns, channel, version, type, blob FROM sent
-            RETURNING *
-        )
-        SELECT count(*) INTO stored FROM new n JOIN sent s ON n.channel = s.channel AND n.version = s.version
-        WHERE n.thread_id = p_trail AND n.checkpoint_ns = p_ns AND n.type = s.type
-            AND n.blob IS NOT DISTINCT FROM s.blob;
-        IF stored <> cardinality(p_channel) THEN
+    FOR i IN 1 .. cardinality(p_channel) LOOP
+        INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+        VALUES (p_trail, p_ns, p_channel[i], p_version[i], p_type[i], p_blob[i])
+        RETURNING thread_id = p_trail AND checkpoint_ns = p_ns AND channel = p_channel[i] AND version = p_version[i]
+            AND type = p_type[i] AND blob IS NOT DISTINCT FROM p_blob[i] INTO same;
+        IF same IS NOT TRUE THEN
             RAISE EXCEPTION 'checkpoint_blobs holds something else than was sent' USING ERRCODE = 'CS001';
         END IF;
-    END IF;
+    END LOOP;
     INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
     VALUES (p_trail, p_ns, p_id, p_parent, p_checkpoint::jsonb, p_metadata::jsonb)
     RETURNING thread_id = p_trail AND checkpoint_ns = p_ns AND checkpoint_id = p_id AND type IS NULL
@@ -96,7 +89,7 @@ BEGIN
     IF same IS NOT TRUE THEN
         RAISE EXCEPTION 'checkpoints holds something else than was sent' USING ERRCODE = 'CS001';
     END IF;
-    RETURN leaf;
+    RETURN at_seq;
 END
 $$
 """
@@ -106,31 +99,28 @@ CREATE FUNCTION countersign.put_writes(
     p_keys_lock bigint, p_lock bigint, p_trail text, p_seq bigint, p_prev bytea, p_kind text, p_at timestamptz,
     p_body bytea, p_keyid bytea, p_signature bytea, p_salt bytea, p_data bytea,
     p_ns text, p_id text, p_task text, p_path text, p_idx int[], p_channel text[], p_type text[], p_blob bytea[]
-) RETURNS bytea LANGUAGE plpgsql AS $$
+) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    leaf bytea;
-    stored bigint;
+    at_seq bigint;
+    same boolean;
 BEGIN
-    leaf := countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid,
-                               p_signature, p_salt, p_data);
-    IF leaf IS NULL THEN
+    at_seq := countersign.append(p_keys_lock, p_lock, p_trail, p_seq, p_prev, p_kind, p_at, p_body, p_keyid,
+                                 p_signature, p_salt, p_data);
+    IF at_seq IS NULL THEN
         RETURN NULL;
     END IF;
-    WITH sent AS (
-        SELECT * FROM unnest(p_idx, p_channel, p_type, p_blob) AS t (idx, channel, type, blob)
-    ), new AS (
+    FOR i IN 1 .. cardinality(p_idx) LOOP
         INSERT INTO checkpoint_writes
             (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
-        SELECT p_trail, p_ns, p_id, p_task, p_path, idx, channel, type, blob FROM sent
-        RETURNING *
-    )
-    SELECT count(*) INTO stored FROM new n JOIN sent s ON n.idx = s.idx
-    WHERE n.thread_id = p_trail AND n.checkpoint_ns = p_ns AND n.checkpoint_id = p_id AND n.task_id = p_task
-        AND n.task_path = p_path AND n.channel = s.channel AND n.type = s.type AND n.blob = s.blob;
-    IF stored <> cardinality(p_idx) THEN
-        RAISE EXCEPTION 'checkpoint_writes holds something else than was sent' USING ERRCODE = 'CS001';
-    END IF;
-    RETURN leaf;
+        VALUES (p_trail, p_ns, p_id, p_task, p_path, p_idx[i], p_channel[i], p_type[i], p_blob[i])
+        RETURNING thread_id = p_trail AND checkpoint_ns = p_ns AND checkpoint_id = p_id AND task_id = p_task
+            AND task_path = p_path AND idx = p_idx[i] AND channel = p_channel[i] AND type = p_type[i]
+            AND blob = p_blob[i] INTO same;
+        IF same IS NOT TRUE THEN
+            RAISE EXCEPTION 'checkpoint_writes holds something else than was sent' USING ERRCODE = 'CS001';
+        END IF;
+    END LOOP;
+    RETURN at_seq;
 END
 $$
 """
@@ -142,12 +132,12 @@ def upgrade() -> None:
         """
         CREATE TABLE audit.entries (
             trail text COLLATE "C" NOT NULL,
-            seq bigint NOT NULL CONSTRAINT entries_seq_check CHECK (seq >= 1),
+            seq bigint NOT NULL,
             kind text NOT NULL,
             occurred_at timestamptz NOT NULL,
-            body bytea NOT NULL CONSTRAINT entries_body_check CHECK (octet_length(body) <= 65535),
-            keyid bytea NOT NULL CONSTRAINT entries_keyid_check CHECK (octet_length(keyid) = 32),
-            signature bytea NOT NULL CONSTRAINT entries_signature_check CHECK (octet_length(signature) = 64),
+            body bytea NOT NULL,
+            keyid bytea NOT NULL,
+            signature bytea NOT NULL,
             CONSTRAINT entries_pkey PRIMARY KEY (trail, seq)
         )
         """
@@ -157,7 +147,7 @@ def upgrade() -> None:
         CREATE TABLE audit.payloads (
             trail text COLLATE "C" NOT NULL,
             seq bigint NOT NULL,
-            salt bytea NOT NULL CONSTRAINT payloads_salt_check CHECK (octet_length(salt) = 32),
+            salt bytea NOT NULL,
             data bytea NOT NULL,
             CONSTRAINT payloads_pkey PRIMARY KEY (trail, seq)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,6 +12,7 @@ from typing import Any, Protocol, Self
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from conftest import _LOCK, Database, on_database
@@ -71,8 +73,9 @@ class WatchedCursor(AsyncCursor[Any]):
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         conn = self.connection
         assert isinstance(conn, WatchedConnection)
-        save = str(query).partition("(")[0]
-        if conn.meddle and save.startswith("SELECT countersign.") and save not in conn.meddled:
+        save = " ".join(re.findall(r"countersign[.]\w+", str(query)))
+        outside = conn.info.transaction_status == TransactionStatus.IDLE  # inside, the trail's lock is held
+        if conn.meddle and save and outside and save not in conn.meddled:
             conn.meddled.add(save)
             conn.meddle()
         return await super().execute(query, *args, **kwargs)

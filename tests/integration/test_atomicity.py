@@ -63,7 +63,7 @@ async def crasher(database: Database) -> AsyncIterator[Crasher]:
 
 
 @pytest.mark.parametrize(
-    ("way", "when", "at_least"), [("straight", "before", 15), ("straight", "after", 15), ("long", "before", 30)]
+    ("way", "when", "at_least"), [("straight", "before", 12), ("straight", "after", 12), ("long", "before", 18)]
 )
 async def test_killed_between_any_two_statements_of_a_case(
     database: Database, crasher: Crasher, way: str, when: str, at_least: int
@@ -123,7 +123,7 @@ async def cut(database: Database, way: str, nth: int, trail: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("way", "at_least"), [("straight", 10), ("long", 25)])
+@pytest.mark.parametrize(("way", "at_least"), [("straight", 5), ("long", 5)])
 async def test_cut_off_before_any_statement_of_a_run(database: Database, way: str, at_least: int) -> None:
     cuts = 0
     while await cut(database, way, cuts + 1, trail := thread()[0]):

@@ -13,7 +13,7 @@ import pytest
 from langgraph.types import Command, interrupt
 
 from conftest import DEPLOYMENT, GRAPH, Database
-from countersign.audit import AppendError, AsyncAuditedPostgresSaver, ConfigurationError, attach
+from countersign.audit import AppendError, AsyncAuditedPostgresSaver, AuditedPostgresSaver, ConfigurationError, attach
 from countersign.audit.keys import KeyFolder
 from countersign.audit.kinds import GRAPH_KINDS
 from graphs import NEW_ORDER, Order, order_graph, thread
@@ -243,17 +243,16 @@ async def test_a_pause_that_has_its_entry_is_streamed(
     assert shown or (not ask and mode != "updates")
 
 
-async def test_a_pause_whose_entry_was_lost_is_recovered_before_the_thread_goes_on(
-    database: Database, saver: AsyncAuditedPostgresSaver
-) -> None:
+def test_a_pause_whose_entry_was_lost_is_recovered_before_the_thread_goes_on(database: Database) -> None:
     """Promise 1: LangGraph writes nothing at a static pause, so the entry is all there is, and a crash can lose it."""
     trail, config = thread()
-    graph: Any = attach(order_graph().compile(interrupt_before=["order"]), saver)
-    make_entries_fail(database, "%ai_ed")  # interrupt.raised and run.failed, as after a crash
-    with pytest.raises(AppendError):
-        await graph.ainvoke(NEW_ORDER, config)
-    let_entries_pass(database)
-    await graph.ainvoke(None, config)
+    with AuditedPostgresSaver.from_conn_string(database.app_url, home=database.home) as saver:
+        graph: Any = attach(order_graph().compile(interrupt_before=["order"]), saver)
+        make_entries_fail(database, "%ai_ed")  # interrupt.raised and run.failed, as after a crash
+        with pytest.raises(AppendError):
+            graph.invoke(NEW_ORDER, config)
+        let_entries_pass(database)
+        graph.invoke(None, config)
 
     kinds = database.kinds(trail)
     assert "interrupt.raised" in kinds
@@ -348,7 +347,11 @@ class Failing:
 
 @ways
 async def test_a_signer_that_fails_stops_the_run_with_nothing_stored(database: Database, invoke: Invoke) -> None:
-    """run.started, then two checkpoints and the first node's writes in either order: whichever cannot be signed."""
+    """run.started, then two checkpoints and the first node's writes: whichever cannot be signed.
+
+    What is committed together is missing together; of the four signatures needed before a node runs, none may fail.
+    """
+    stored: list[int] = []
     for good in range(4):
         trail, config = thread()
         ran: list[str] = []
@@ -357,5 +360,6 @@ async def test_a_signer_that_fails_stops_the_run_with_nothing_stored(database: D
             with pytest.raises((OSError, AppendError), match="the module is gone"):
                 await invoke(three_nodes(saver, ran), NEW_ORDER, config)
         assert ran == []
-        assert len(database.kinds(trail)) == good
+        stored.append(len(database.kinds(trail)))
+    assert all(kept <= good for good, kept in enumerate(stored))
     assert_honest(database)

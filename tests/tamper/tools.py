@@ -125,7 +125,7 @@ def rechain(
 
 async def record(saver: AsyncAuditedPostgresSaver, *drafts: EntryDraft) -> list[Entry]:
     """Append honestly, as the saver itself does for entries that bind no rows."""
-    return list(await saver.adrive(record_plan(saver.core, list(drafts))))
+    return list(await saver.adrive(record_plan(list(drafts))))
 
 
 def put_payload(database: Database, trail: str, seq: int, body: dict[str, Any], payload: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from countersign.audit.canonical import Json, canonical
+from countersign.audit.canonical import Json, Rendered, canonical
 from countersign.audit.chain import START, Checked, check_entry
 from countersign.audit.entry import GENESIS, Entry, EntryDraft, pae, seal
 from countersign.audit.keys import FileKey, IntroducedKey, PublicKey, Ring, Trust, introduction
@@ -124,7 +124,7 @@ def bound(*rows: Row) -> list[BoundRow]:
 
 def binding(*rows: Row, replaced: list[Json] | None = None, trail: str = TRAIL, **fields: Any) -> EntryDraft:
     """Return the draft of an entry that binds these rows."""
-    payload: Mapping[str, Json] = {"rows": rows_member(bound(*rows))}
+    payload: Mapping[str, Json | Rendered] = {"rows": rows_member(bound(*rows))}
     if replaced is not None:
         payload = {**payload, "replaced": replaced}
     return EntryDraft(trail, "checkpoint.saved", payload=payload, **fields)

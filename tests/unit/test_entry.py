@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -298,7 +298,7 @@ times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.jus
 
 
 def expected(draft: EntryDraft, entry: Entry, place: Mapping[str, Any]) -> Body:
-    data = canonical(dict(draft.payload)) if draft.payload is not None else None
+    data = canonical(cast("Json", draft.payload)) if draft.payload is not None else None
     return Body(
         ORIGIN,
         draft.trail,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from countersign.audit.canonical import canonical, parse
+from countersign.audit.canonical import parse
 from countersign.audit.errors import MalformedError
 from countersign.audit.rows import (
     BLOBS,
@@ -211,10 +211,11 @@ bound_rows = st.dictionaries(
 
 @given(bound_rows)
 def test_bound_rows_are_written_in_the_order_of_their_utf8_bytes_and_read_back(rows: list[BoundRow]) -> None:
-    member: Any = rows_member(rows)
+    written = rows_member(rows).text.encode()
+    member: Any = parse(written)
     order = [(item["table"].encode(), [part.encode() for part in item["key"]]) for item in member]
     assert order == sorted(order)
-    again = parse_rows(parse(canonical(member)))
+    again = parse_rows(member)
     assert sorted(again, key=repr) == sorted(rows, key=repr)
 
 
