@@ -1,8 +1,8 @@
 """A process that does one thing to a thread for each line it reads, and can be held at a place in between.
 
-`python -m integration.resumer`, from the folder `tests`; a line is a Job in JSON. At the job's `hold` it says `held` and
-waits for a line; when the job is over it says `done`, or why it was refused. Every hold is where a user's own code runs:
-in a node, in the `repr` of an answer that is recorded, in a callback.
+`python -m integration.resumer`, from the folder `tests`; a line is a Job in JSON. At the job's `hold` it says `held`
+and waits for a line; when the job is over it says `done`, or why it was refused. Every hold is where a user's own code
+runs: in a node, in the `repr` of an answer that is recorded, in a callback.
 """
 
 from __future__ import annotations
