@@ -199,7 +199,8 @@ class TrailCheck:
                 raise moved(entry, self.ledger.trail)
             checked = check_entry(entry, after=self._link, origin=self._origin, ring=self._ring)
             self._link = checked.link
-            self.extend(self._overlaps.feed(checked.body))
+            if overlaps := self._overlaps.feed(checked.body):
+                self.extend(overlaps)
         except VerificationError as error:
             self._report.add(error)
             # What cannot be believed may have been any run's beginning or end: what follows is judged by itself.
