@@ -15,6 +15,7 @@ from .entry import KEYS_TRAIL, Entry
 from .errors import VerificationError
 from .keys import Ring
 from .ledger import Ledger
+from .overlap import Overlaps
 from .rows import TABLES
 
 MAX_FINDINGS = 1000
@@ -80,7 +81,7 @@ class Counts:
 
 _CHECKS = (
     "schema", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain", "payload", "binding",
-    "row", "unbound", "missing", "duplicate",
+    "overlap", "row", "unbound", "missing", "duplicate",
 )  # fmt: skip
 _TABLES = ("entries", "payloads", *TABLES)
 _ROWS_OF_LANGGRAPH = 2
@@ -180,6 +181,7 @@ class TrailCheck:
 
     def __init__(self, trail: str, *, origin: str, ring: Ring, report: Report) -> None:
         self.ledger = Ledger(trail)
+        self._overlaps = Overlaps()
         self._origin = origin
         self._ring = ring
         self._report = report
@@ -197,8 +199,12 @@ class TrailCheck:
                 raise moved(entry, self.ledger.trail)
             checked = check_entry(entry, after=self._link, origin=self._origin, ring=self._ring)
             self._link = checked.link
+            if overlaps := self._overlaps.feed(checked.body):
+                self.extend(overlaps)
         except VerificationError as error:
             self._report.add(error)
+            # What cannot be believed may have been any run's beginning or end: what follows is judged by itself.
+            self._overlaps = Overlaps()
             self._link = go_on_behind(entry, error, self._link)
             checked = read_damaged(entry)
             self.ledger.incomplete = self.ledger.incomplete or checked is None

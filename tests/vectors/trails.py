@@ -125,6 +125,29 @@ def adopt_later(entries: list[Object]) -> None:
     entries[2] = stored(DEPLOYMENT, body, {"rows": [bound(**blob("2", "c0"))]})
 
 
+def then(*steps: tuple[str, str]) -> Damage:
+    """Let runs go on behind the three entries: each step is a kind and a run."""
+
+    def go_on(entries: list[Object]) -> None:
+        for said, run in steps:
+            kind, _, recovered = said.partition(" ")
+            detail: Object = {"recovered": True} if recovered else {}
+            body = body_of(entries[-1]["seq"] + 1, prev_of(entries[-1]), kind, run=run, detail=detail)
+            entries.append(stored(GRAPH, body))
+
+    return go_on
+
+
+def grown(*steps: tuple[str, str]) -> list[Object]:
+    entries = trail()
+    then(*steps)(entries)
+    return entries
+
+
+R2, R3, SAVED = ("run.resumed", "r2"), ("run.resumed", "r3"), "checkpoint.saved"
+LOST = grown(R2, (SAVED, "r2"), R3, (SAVED, "r3"))
+LATE = grown(R2, ("run.failed", "r2"), R3, ("writes.saved", "r2"), (SAVED, "r3"), ("run.completed", "r3"))
+
 DAMAGES: list[tuple[str, Damage, str, int]] = [
     ("the body edited", edit_body, "signature", 2),
     ("the body in another encoding, signed again", loosen, "body", 2),
@@ -147,6 +170,14 @@ DAMAGES: list[tuple[str, Damage, str, int]] = [
     ("a row replaced without a word", silent, "binding", 3),
     ("an adoption of a thread that is bound already", adopt_later, "binding", 3),
     ("an adoption signed with the graph key", sealing(1, kind="trail.adopted"), "authority", 2),
+    ("two runs side by side", then(R2, R3, (SAVED, "r2"), (SAVED, "r3"), ("run.completed", "r2")), "overlap", 6),
+    (
+        "a slow run taken for one that was lost",
+        then(R2, ("run.completed recovered", "r2"), R3, (SAVED, "r2")),
+        "overlap",
+        7,
+    ),
+    ("an edit beside a run", then((SAVED, "r1")), "overlap", 4),
 ]
 
 ROWS: list[tuple[str, list[Object], str]] = [
@@ -173,7 +204,12 @@ def vectors() -> Object:
         variants.append(damaged(desc, trail(), rows, check, {"row": 3, "missing": 2}.get(check)))
     passed = [
         {"desc": desc, "entries": entries, "rows": good, "want": {"verdict": "passed"}}
-        for desc, entries in (("three entries", trail()), ("a thread that was adopted", adopted()))
+        for desc, entries in (
+            ("three entries", trail()),
+            ("a thread that was adopted", adopted()),
+            ("a run that was lost, and the next", LOST),
+            ("a write behind the end of its run", LATE),
+        )
     ]
     entry = [base64.b64encode(public(DEPLOYMENT)).decode()]
     return {
