@@ -54,6 +54,16 @@ def straight(**compiled: Any) -> Any:
     return _chain(("analyze", _step("analyzed")), ("order", _step("ordered"))).compile(**compiled)
 
 
+def paused_before() -> Any:
+    """analyze -> order, with a pause before order."""
+    return straight(interrupt_before=["order"])
+
+
+def paused_after() -> Any:
+    """analyze -> order, with a pause after analyze."""
+    return straight(interrupt_after=["analyze"])
+
+
 def routed() -> Any:
     """analyze, then order or discard, as the decision says; pauses after analyze."""
     builder = StateGraph(Order)
