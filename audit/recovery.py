@@ -28,6 +28,8 @@ from .steps import Steps
 _OPENINGS = (Kind.RUN_STARTED, Kind.RUN_RESUMED)
 _ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.RUN_PAUSED)
 _ONWARD = ("update", "goto")
+_SENDS = "__pregel_tasks"
+_OPEN = (INTERRUPT, "__error__")
 
 
 def recovery_plan(core: Core, graph: Graph, call: Call, snapshot: StateSnapshot) -> Plan[None]:
@@ -73,26 +75,37 @@ class _Run:
         return None
 
     def set_out_from(self, place: CheckpointRef) -> bool:
-        """Tell whether the run went on from a checkpoint, with nothing that leads it elsewhere."""
-        start, given = self.opening.body.checkpoint, self.opening.body.detail.get("command", ())
-        resumes = self.opening.body.kind == Kind.RUN_RESUMED
-        return resumes and start is not None and start.id == place.id and not {*_ONWARD} & {*_texts(given)}
+        """Tell whether the run went on from a checkpoint, and what its caller's `Command` says is there, if it does."""
+        opening = self.opening.body
+        if opening.kind != Kind.RUN_RESUMED or opening.checkpoint is None or opening.checkpoint.id != place.id:
+            return False
+        commands = {*_ONWARD} & {*_texts(opening.detail.get("command"))}
+        return not commands or any(not found.body.detail["path"] for found in self._writes(place, self.entries))
+
+    def led(self, graph: Graph, place: CheckpointRef) -> set[str] | None:
+        """Return the nodes that a caller's `Command` added to a step, which no state shows; None where unknown."""
+        found: set[str] = set()
+        for write in self._writes(place, self.all):
+            if not write.body.detail["path"]:
+                channels = _channels(write)
+                if _SENDS in channels:
+                    return None
+                found.update(*(graph.trigger_to_nodes.get(channel, ()) for channel in channels))
+        return found
+
+    def done(self, place: CheckpointRef) -> set[str]:
+        """Return the nodes that came to their end at a checkpoint, in whatever run, and did not fail."""
+        return {_node(found) for found in self._writes(place, self.all) if not {*_OPEN} & {*_channels(found)}}
 
     def asked(self, place: CheckpointRef) -> set[str]:
         """Return the tasks that asked at a checkpoint in this run."""
-        return {
-            str(found.body.detail["task"])
-            for found in self.entries
-            if _at(found) == (place.ns, place.id) and INTERRUPT in _texts(found.body.detail.get("channels"))
-        }
+        writes = self._writes(place, self.entries)
+        return {str(found.body.detail["task"]) for found in writes if INTERRUPT in _channels(found)}
 
-    def wrote(self, place: CheckpointRef) -> set[str]:
-        """Return the nodes that led to a checkpoint: those that wrote to the one before it, in whatever run."""
-        return {
-            str(found.body.detail.get("node") or str(found.body.detail["path"]).rpartition(", ")[2])
-            for found in self.all
-            if found.body.kind == Kind.WRITES_SAVED and _at(found) == (place.ns, place.parent)
-        }
+    def _writes(self, place: CheckpointRef, entries: Sequence[Checked]) -> Iterator[Checked]:
+        return (
+            found for found in entries if found.body.kind == Kind.WRITES_SAVED and _at(found) == (place.ns, place.id)
+        )
 
     def pauses(self, graph: Graph, place: CheckpointRef, when: str) -> str | set[str]:
         """Return the nodes `before` or `after` which the run paused: those its caller chose, else the graph's own."""
@@ -111,8 +124,11 @@ class _Run:
         source = self.source(place) if place else None
         if place is None or source not in ("input", "loop"):
             return None
-        if source == "loop" and _meets(graph, self.pauses(graph, place, "after"), self.wrote(place)):
-            return "after"
+        if source == "loop" and place.parent:
+            # What was written to the checkpoint before led to this one.
+            wrote = self.done(CheckpointRef(place.parent, place.ns))
+            if _meets(graph, self.pauses(graph, place, "after"), wrote):
+                return "after"
         due = {task.name for task in snapshot.tasks}
         return "before" if _meets(graph, self.pauses(graph, place, "before"), due) else None
 
@@ -137,12 +153,12 @@ def _lost(graph: Graph, call: Call, snapshot: StateSnapshot, run: _Run) -> Itera
     if pauses:
         yield from pauses
     elif not snapshot.tasks:  # `next` is empty as soon as its tasks wrote, with the step's checkpoint still to come
-        if run.source(place) or run.set_out_from(place):
+        if (run.source(place) or run.set_out_from(place)) and run.led(graph, place) == set():
             yield call.draft(Kind.RUN_COMPLETED, actor=SYSTEM, checkpoint=place, detail={"recovered": True})
     elif waits(snapshot):
         # LangGraph writes an open question again before it ends there: where one was not, its node was at work.
-        waiting = [task for task in snapshot.tasks if task.result is None]
-        if {task.id for task in waiting} <= run.asked(place):
+        waiting, led = [task for task in snapshot.tasks if task.result is None], run.led(graph, place)
+        if led is not None and led <= run.done(place) and {task.id for task in waiting} <= run.asked(place):
             short, long = listed("interrupts", sorted({item.id for task in waiting for item in task.interrupts}))
             detail = {**short, "recovered": True}
             yield call.draft(Kind.RUN_PAUSED, actor=SYSTEM, checkpoint=place, detail=detail, payload=long or None)
@@ -157,6 +173,16 @@ def _asking_run(entries: Sequence[Checked]) -> str | None:
         if body.run == run and (static or body.kind in _ENDS):
             return None
     return run
+
+
+def _node(found: Checked) -> str:
+    detail = found.body.detail
+    return str(detail.get("node") or str(detail["path"]).rpartition(", ")[2])
+
+
+def _channels(found: Checked) -> tuple[str, ...]:
+    payload = found.payload if isinstance(found.payload, dict) else {}
+    return _texts(found.body.detail.get("channels", payload.get("channels")))
 
 
 def _at(found: Checked) -> tuple[str, str] | None:

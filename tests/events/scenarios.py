@@ -108,6 +108,13 @@ SCENARIOS: Sequence[Scenario] = (
         [Run("start, interrupt_before order", NEW, options={"interrupt_before": ["order"]}), RESUME],
     ),
     Scenario(
+        "pause that the caller chose in place of the graph's",
+        systems.paused_before,
+        [Run("start, interrupt_before analyze", NEW, options={"interrupt_before": ["analyze"]}), RESUME, RESUME],
+    ),
+    Scenario("pause before every node", systems.paused_everywhere, [START, RESUME, RESUME]),
+    Scenario("pause after the last node", systems.paused_at_the_end, [START, RESUME]),
+    Scenario(
         "edit at a pause, which decides the branch",
         systems.routed,
         [START, _edit("update_state", {"decision": "yes"}), RESUME],
@@ -177,6 +184,7 @@ SCENARIOS: Sequence[Scenario] = (
         systems.asking,
         [START, Run("update dose", Command(update={"dose": 7})), YES],
     ),
+    Scenario("Command(goto) on a finished thread", systems.straight, [START, Run("goto order", Command(goto="order"))]),
     Scenario(
         "answer with an update",
         systems.asking,

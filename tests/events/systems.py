@@ -64,6 +64,16 @@ def paused_after() -> Any:
     return straight(interrupt_after=["analyze"])
 
 
+def paused_everywhere() -> Any:
+    """analyze -> order, with a pause before each."""
+    return straight(interrupt_before="*")
+
+
+def paused_at_the_end() -> Any:
+    """analyze -> order, with a pause after order, when nothing is due."""
+    return straight(interrupt_after=["order"])
+
+
 def routed() -> Any:
     """analyze, then order or discard, as the decision says; pauses after analyze."""
     builder = StateGraph(Order)
