@@ -16,7 +16,7 @@ from .audited_graph import AuditedGraph, Rules
 from .entry import Workflow
 from .errors import ConfigurationError
 from .lifecycle import AnySaver
-from .pauses import pauses_within
+from .pauses import nests, pauses_within
 from .saver import AsyncAuditedPostgresSaver
 from .sync_saver import AuditedPostgresSaver
 
@@ -57,6 +57,7 @@ def attach(
         workflow=Workflow(name or graph.get_name(), version),
         channels=frozenset(name for part in _parts(graph) for name in getattr(part, "channels", ())),
         pauses_within=pauses_within(graph),
+        nests=nests(graph),
         refuses_input=new_input == "refuse",
         requires_actor=require_actor,
         auth_user=auth_user,

@@ -43,6 +43,8 @@ class Rules:
     """The names of all channels of the graph and its subgraphs: what its author named."""
     pauses_within: bool
     """Whether a subgraph was compiled with static pauses."""
+    nests: bool
+    """Whether it has subgraphs at all."""
     refuses_input: bool
     requires_actor: bool
     auth_user: bool
@@ -178,7 +180,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         """Return the checkpoint a call starts from, having recovered the entry that the run before it lost."""
         address = _address(call)
         loaded = await self._saver.adrive(tuple_plan(self._saver, address))
-        if self._saver.core.open_run(call.trail) is None:
+        if not self._may_have_lost(call, loaded):
             return loaded
         snapshot = await self.aget_state(_bare(call), subgraphs=True)
         await self._saver.adrive(recovery_plan(self._saver.core, self, call, snapshot))
@@ -188,11 +190,17 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         """As `_aload`."""
         address = _address(call)
         loaded = self._saver.drive(tuple_plan(self._saver, address))
-        if self._saver.core.open_run(call.trail) is None:
+        if not self._may_have_lost(call, loaded):
             return loaded
         snapshot = self.get_state(_bare(call), subgraphs=True)
         self._saver.drive(recovery_plan(self._saver.core, self, call, snapshot))
         return self._saver.drive(tuple_plan(self._saver, address))
+
+    def _may_have_lost(self, call: Call, loaded: CheckpointTuple | None) -> bool:
+        """Tell whether a run before may have been lost: no entry says how it ended, or only a question does."""
+        if self._saver.core.open_run(call.trail) is not None:
+            return True
+        return loaded is not None and (call.addressed or self._rules.nests or bool(open_interrupts(loaded)))
 
     def _opening(
         self, call: Call, given: Any, loaded: CheckpointTuple | None, options: Mapping[str, Any]
@@ -219,14 +227,16 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             call.recorded = True
 
         def drafts() -> list[EntryDraft]:
-            known = partial(core.latest, call.trail)
-            return opening.drafts(call, self._saver.serde, known, core.unended_run(call.trail)) if opening else []
+            if opening is None:
+                return []
+            known, unfinished = partial(core.latest, call.trail), core.unended_run(call.trail) or call.lost
+            return opening.drafts(call, self._saver.serde, known, unfinished)
 
         if opening is not None:
             core.live.add(call.run)
             yield Keep(Record(call.trail, drafts), call, recorded, behind=False, later=True)
             call.opened = True
-        call.handover = [(call.configurable.get("checkpoint_id"), loaded)]
+        call.handover = [(call.configurable.get("checkpoint_id"), opening.start if opening else loaded)]
 
     def _end_plan(self, call: Call) -> Plan[None]:
         """Record how a run ended, where its pause did not say so, and wait until all of it is committed."""

@@ -66,6 +66,8 @@ class Call:
     """Ids of the questions that an entry tells of; only those are shown."""
     nodes: dict[str, str] = field(default_factory=dict)
     """The names of the nodes under way or done, by task id."""
+    lost: str | None = None
+    """A run before this that was lost behind a question of its own, in mid-step: it looks like one that paused."""
     refused: bool = False
     last: CheckpointRef | None = None
     handover: list[tuple[str | None, CheckpointTuple | None]] = field(default_factory=list)

@@ -19,7 +19,9 @@ from .kinds import Kind
 from .save import INTERRUPT, interrupts_in, listed, tag
 
 _PAUSES = ("interrupt_before", "interrupt_after")
-_OF_A_WAITING_TASK = (INTERRUPT, "__resume__", "__error__", "__error_source_node__")
+_RESUME = "__resume__"
+_NULL_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are what a caller's Command delivers
+_OF_A_WAITING_TASK = (INTERRUPT, _RESUME, "__error__", "__error_source_node__")
 _ID = re.compile("[0-9a-f]{32}")
 
 
@@ -38,6 +40,17 @@ class Opening:
     def resumes(self) -> bool:
         """Whether the run goes on from where the thread stands, rather than with a new input."""
         return self.loaded is not None and (self.given is None or isinstance(self.given, Command) or self.reenters)
+
+    @property
+    def start(self) -> CheckpointTuple | None:
+        """The checkpoint as LangGraph is to find it: without an answer that was delivered, and never acted on.
+
+        Who answers now answers in its place. LangGraph would keep it for the next question, whatever that asks.
+        """
+        if self.loaded is None or not isinstance(self.given, Command) or self.given.resume is None:
+            return self.loaded
+        writes = [write for write in self.loaded.pending_writes or () if write[:2] != (_NULL_TASK, _RESUME)]
+        return self.loaded._replace(pending_writes=writes)
 
     def drafts(
         self, call: Call, serde: SerializerProtocol, latest: Callable[[str], str | None], unfinished: str | None

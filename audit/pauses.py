@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,22 +37,24 @@ class Pause:
         )
 
 
-def static_pauses(graph: Graph, snapshot: StateSnapshot, when: str | None = None) -> Iterator[Pause]:
+def static_pauses(
+    graph: Graph, snapshot: StateSnapshot, how: Callable[[Graph, StateSnapshot], str | None] | None = None
+) -> Iterator[Pause]:
     """Yield the static pauses that a snapshot shows, read with its subgraphs', innermost only.
 
-    `when` is how the run of the root graph ended, where LangGraph said so; otherwise, and within subgraphs, it follows
-    from the pauses each was compiled with.
+    `how` tells of a graph and its snapshot how it paused, if it did; without, everything that is due stands at a pause,
+    and how follows from the pauses that each graph was compiled with.
     """
     inner = False
     for task in snapshot.tasks:
         if isinstance(task.state, StateSnapshot) and task.state.next:
             inner = True
-            yield from static_pauses(_subgraph(graph, task), task.state)
+            yield from static_pauses(_subgraph(graph, task), task.state, how)
         elif task.interrupts:
             inner = True
-    if not snapshot.next or inner or any(task.error for task in snapshot.tasks):
+    if inner or any(task.error for task in snapshot.tasks):
         return
-    said = when or _when(graph, snapshot.next)
+    said = (how or _how)(graph, snapshot)
     if said and (checkpoint := place_of(snapshot)):
         yield Pause(checkpoint, said, snapshot.next)
 
@@ -66,6 +68,19 @@ def waits(snapshot: StateSnapshot) -> bool:
     """Tell whether every task of a snapshot that is not done waits for an answer, and at least one does."""
     open_tasks = [task for task in snapshot.tasks if task.result is None]
     return any(task.interrupts for task in open_tasks) and all(task.interrupts for task in open_tasks)
+
+
+def nests(graph: Graph) -> bool:
+    """Tell whether a graph has subgraphs."""
+    return any(True for _ in _subgraphs(graph))
+
+
+def questions_within(snapshot: StateSnapshot) -> bool:
+    """Tell whether a snapshot or one of its subgraphs', read with it, holds a question."""
+    return any(
+        task.interrupts or (isinstance(task.state, StateSnapshot) and questions_within(task.state))
+        for task in snapshot.tasks
+    )
 
 
 def place_of(snapshot: StateSnapshot) -> CheckpointRef | None:
@@ -86,8 +101,10 @@ def _subgraph(graph: Graph, task: PregelTask) -> Graph:
     return next((inner for _, inner in graph.get_subgraphs(namespace=task.name) if isinstance(inner, Pregel)), graph)
 
 
-def _when(graph: Graph, nodes: Sequence[str]) -> str | None:
+def _how(graph: Graph, snapshot: StateSnapshot) -> str | None:
+    if not snapshot.next:
+        return None
     before = graph.interrupt_before_nodes
-    if before == "*" or set(before) & set(nodes):
+    if before == "*" or set(before) & set(snapshot.next):
         return "before"
     return "after" if graph.interrupt_after_nodes else None

@@ -6,7 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ def template(server: EmbeddedDatabase, home: Path) -> str:
     return TEMPLATE
 
 
-@pytest.fixture
-def database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
+@contextmanager
+def fresh_database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
     """Yield a fresh copy of the template."""
     name = f"t_{uuid.uuid4().hex}"
     with ExitStack() as stack:
@@ -123,6 +123,20 @@ def database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Da
             server,
         )
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
+    """Yield a fresh copy of the template."""
+    with fresh_database(server, template, home) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def shared_database(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
+    """Yield a copy of the template for all tests of a module, each with threads of its own."""
+    with fresh_database(server, template, home) as database:
+        yield database
 
 
 @pytest.fixture

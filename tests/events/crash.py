@@ -1,57 +1,101 @@
-"""A process that carries out a scenario in a fork for every line it reads; the fork kills itself behind a commit.
+"""A process that carries out or finishes a scenario in a fork for every line it reads; the fork kills itself.
 
-`python -m events.crash URL HOME`, from the folder `tests`; a line is `SAVER NTH THREAD NAME`. The answer is how the
-fork ended: `killed`, `survived` when it made fewer commits, or `failed`.
+`python -m events.crash`, from the folder `tests`; a line is an `Order` in JSON. The answer is how the fork ended:
+`killed`, `survived` when it made fewer entries, or `failed`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from countersign.audit import AsyncAuditedPostgresSaver, AuditedPostgresSaver
-from events.driving import adrive, drive
+from events.driving import adrive, afinish, drive, finish
 from events.scenarios import SCENARIOS, Scenario
 from forks import kill_this_process, serve
 
+TESTS = Path(__file__).resolve().parents[1]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
-def die_behind(nth: int, saver: Any) -> None:
-    """Make this process end behind the `nth` commit of `saver`, before it can know of it."""
-    left = nth
+@dataclass(frozen=True)
+class Order:
+    """What a fork is to do, and when to die: behind the commit with which the thread has so many `entries`."""
 
-    def committed(_: Any) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
+    url: str
+    home: str
+    kind: str
+    scenario: str
+    thread: str
+    entries: int
+    finishes: bool = False
+    """Whether it comes back to a thread to finish it, rather than carry the scenario out."""
+
+
+Crash = Callable[[Order], str]
+
+
+@contextmanager
+def crashing() -> Iterator[Crash]:
+    """Run this module as a process of its own, and yield a function that gives it orders."""
+    command = [sys.executable, "-m", "events.crash"]
+    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def crash(order: Order) -> str:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps(asdict(order)) + "\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        yield crash
+
+
+def die_behind(entries: int, saver: Any) -> None:
+    """Make this process end behind the commit that brings a thread to `entries`, before it can know of it."""
+
+    def committed(saved: Any) -> None:
+        if saved.entries and saved.entries[-1].seq >= entries:
             kill_this_process()
-        told(_)
+        told(saved)
 
     told = saver.core.committed
     saver.core.committed = committed
 
 
-def carry_out(kind: str, scenario: Scenario, nth: int, thread: str, url: str, home: Path) -> None:
-    if kind == "sync":
-        with AuditedPostgresSaver.from_conn_string(url, home=home) as saver:
-            die_behind(nth, saver)
-            drive(scenario, saver, thread, "invoke")
-        return
+def carry_out(order: Order, scenario: Scenario) -> None:
+    """Do what is ordered on the sync saver."""
+    with AuditedPostgresSaver.from_conn_string(order.url, home=Path(order.home)) as saver:
+        die_behind(order.entries, saver)
+        if order.finishes:
+            finish(scenario, saver, order.thread)
+        else:
+            drive(scenario, saver, order.thread, "invoke")
 
-    async def run() -> None:
-        async with AsyncAuditedPostgresSaver.from_conn_string(url, home=home) as saver:
-            die_behind(nth, saver)
-            await adrive(scenario, saver, thread, "invoke")
 
-    asyncio.run(run())
+async def acarry_out(order: Order, scenario: Scenario) -> None:
+    """As `carry_out`, on the async saver."""
+    async with AsyncAuditedPostgresSaver.from_conn_string(order.url, home=Path(order.home)) as saver:
+        die_behind(order.entries, saver)
+        if order.finishes:
+            await afinish(scenario, saver, order.thread)
+        else:
+            await adrive(scenario, saver, order.thread, "invoke")
 
 
 def work(line: str) -> None:
-    kind, nth, thread, name = line.split(" ", 3)
-    carry_out(kind, BY_NAME[name], int(nth), thread, sys.argv[1], Path(sys.argv[2]))
+    order = Order(**json.loads(line))
+    if order.kind == "sync":
+        carry_out(order, BY_NAME[order.scenario])
+    else:
+        asyncio.run(acarry_out(order, BY_NAME[order.scenario]))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ _ATTEMPTS = 10
 Told = Callable[[], None]
 
 
-def attached(scenario: Scenario, saver: Any) -> Any:
-    return attach(scenario.build(), saver, name="events", version="1")
+def attached(scenario: Scenario, saver: Any, *, finishing: bool = False) -> Any:
+    """Return the graph of a scenario, attached; `finishing` the one that comes to an end."""
+    build = (scenario.mended or scenario.build) if finishing else scenario.build
+    return attach(build(), saver, name="events", version="1")
 
 
 def drive(scenario: Scenario, saver: Any, thread: str, way: str, done: Told = lambda: None) -> None:
@@ -56,37 +58,44 @@ async def adrive(scenario: Scenario, saver: Any, thread: str, way: str, done: To
         done()
 
 
-def finish(graph: Any, thread: str) -> None:
-    """Bring a thread to its end, as somebody would who comes back to it after a crash: look, answer, resume."""
+def finish(scenario: Scenario, saver: Any, thread: str) -> Any:
+    """Bring a thread to its end, as somebody would who comes back to it after a crash: look, answer, resume.
+
+    Returns the values it ended with.
+    """
+    graph = attached(scenario, saver, finishing=True)
     config: Any = {"configurable": {"thread_id": thread}}
     for _ in range(_ATTEMPTS):
-        given = _next(graph.get_state(config))
+        given = _next(scenario, graph.get_state(config))
         try:
             graph.invoke(given, config)
         except RuntimeError:
             continue  # the printer is still off
-        if not graph.get_state(config).next:
-            return
-    pytest.fail("the thread came to no end")
+        state = graph.get_state(config)
+        if not state.next:
+            return state.values
+    return pytest.fail("the thread came to no end")
 
 
-async def afinish(graph: Any, thread: str) -> None:
+async def afinish(scenario: Scenario, saver: Any, thread: str) -> Any:
     """As `finish`."""
+    graph = attached(scenario, saver, finishing=True)
     config: Any = {"configurable": {"thread_id": thread}}
     for _ in range(_ATTEMPTS):
-        given = _next(await graph.aget_state(config))
+        given = _next(scenario, await graph.aget_state(config))
         try:
             await graph.ainvoke(given, config)
         except RuntimeError:
             continue
-        if not (await graph.aget_state(config)).next:
-            return
-    pytest.fail("the thread came to no end")
+        state = await graph.aget_state(config)
+        if not state.next:
+            return state.values
+    return pytest.fail("the thread came to no end")
 
 
-def _next(state: Any) -> Any:
+def _next(scenario: Scenario, state: Any) -> Any:
     if "checkpoint_id" not in state.config["configurable"]:
-        return systems.NEW
+        return scenario.input
     return Command(resume={item.id: "yes" for item in state.interrupts}) if state.interrupts else None
 
 

@@ -78,16 +78,26 @@ def in_words(entries: Sequence[Mapping[str, Any]], *, at_once: bool = False) -> 
     return [words for *_, words in sorted(found)]
 
 
-def deliveries_first(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a run's entries with the delivery of its answer behind its opening.
+def as_submitted(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a run's entries as LangGraph submitted them, where it saves from threads: the sync saver.
 
-    Where LangGraph saves from threads, the delivery may commit beside what the answered node writes; `run.resumed`,
-    which holds the answer, is there before either.
+    There the delivery of an answer may commit beside what the answered node writes, and the checkpoint that a run
+    begins with beside the writes to it. `run.resumed`, which holds the answer, is there before any.
     """
     delivered = [body for body in entries if body["kind"] == "writes.saved" and not body["detail"]["path"]]
-    others = [body for body in entries if body not in delivered]
-    opened = next((at + 1 for at, body in enumerate(others) if body["kind"] == "run.resumed"), 0)
-    return [*others[:opened], *delivered, *others[opened:]]
+    ordered = [body for body in entries if body not in delivered]
+    opened = next((at + 1 for at, body in enumerate(ordered) if body["kind"] == "run.resumed"), 0)
+    ordered[opened:opened] = delivered
+    for body in entries:
+        if body["kind"] == "checkpoint.saved":
+            at = ordered.index(body)
+            first = next((before for before in range(at) if _place(ordered[before]) == _place(body)), at)
+            ordered.insert(first, ordered.pop(at))
+    return ordered
+
+
+def _place(body: Mapping[str, Any]) -> Any:
+    return body["checkpoint"]["id"] if body["kind"] in ("checkpoint.saved", "writes.saved") else None
 
 
 def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -69,6 +69,17 @@ class Scenario:
     """The saver that it exists for, `sync` or `async`; both without."""
     at_once: bool = False
     """Whether tasks run side by side, and so commit in any order."""
+    aside: Sequence[str] = ()
+    """Entries that may commit behind the question that their run ends at: state, which shows no tasks of the functional
+    API, tells of a pause by then."""
+    mended: Callable[[], Any] | None = None
+    """The graph of those who finish the thread, where its own never comes to an end."""
+
+    @property
+    def input(self) -> Any:
+        """The input that the row's first run begins with, or a new order where that is no input."""
+        given = next((step.given for step in self.steps if isinstance(step, Run)), None)
+        return NEW if given is None or isinstance(given, Command) or callable(given) else given
 
 
 def _edit(label: str, values: Any, as_node: str | None = None, **at: Any) -> Edit:
@@ -89,13 +100,20 @@ YES = Run('answer "yes"', Command(resume="yes"))
 
 SCENARIOS: Sequence[Scenario] = (
     Scenario("completion", systems.straight, [START]),
-    Scenario("pause before a node", lambda: systems.straight(interrupt_before=["order"]), [START, RESUME]),
-    Scenario("pause after a node", lambda: systems.straight(interrupt_after=["analyze"]), [START, RESUME]),
+    Scenario("pause before a node", systems.paused_before, [START, RESUME]),
+    Scenario("pause after a node", systems.paused_after, [START, RESUME]),
     Scenario(
         "pause that the caller chose",
         systems.straight,
         [Run("start, interrupt_before order", NEW, options={"interrupt_before": ["order"]}), RESUME],
     ),
+    Scenario(
+        "pause that the caller chose in place of the graph's",
+        systems.paused_before,
+        [Run("start, interrupt_before analyze", NEW, options={"interrupt_before": ["analyze"]}), RESUME, RESUME],
+    ),
+    Scenario("pause before every node", systems.paused_everywhere, [START, RESUME, RESUME]),
+    Scenario("pause after the last node", systems.paused_at_the_end, [START, RESUME]),
     Scenario(
         "edit at a pause, which decides the branch",
         systems.routed,
@@ -139,7 +157,12 @@ SCENARIOS: Sequence[Scenario] = (
         at_once=True,
     ),
     Scenario(
-        "functional API", systems.functional, [Run("start", 5), Run('answer "yes"', Command(resume="yes"))], only="sync"
+        "functional API",
+        systems.functional,
+        [Run("start", 5), Run('answer "yes"', Command(resume="yes"))],
+        only="sync",
+        at_once=True,
+        aside=["writes.saved analyze"],
     ),
     Scenario(
         "functional API, async",
@@ -161,6 +184,7 @@ SCENARIOS: Sequence[Scenario] = (
         systems.asking,
         [START, Run("update dose", Command(update={"dose": 7})), YES],
     ),
+    Scenario("Command(goto) on a finished thread", systems.straight, [START, Run("goto order", Command(goto="order"))]),
     Scenario(
         "answer with an update",
         systems.asking,
@@ -185,7 +209,7 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("edit before the first run", systems.straight, [_edit("update_state", NEW), RESUME]),
     Scenario(
         "fork from an old checkpoint",
-        lambda: systems.straight(interrupt_before=["order"]),
+        systems.paused_before,
         [START, RESUME, Run("resume from where order was due", None, at=lambda seen: seen.at("order"))],
     ),
     Scenario(
@@ -205,7 +229,7 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     Scenario(
         "replay of the latest checkpoint",
-        lambda: systems.straight(interrupt_before=["order"]),
+        systems.paused_before,
         [START, Run("resume from the latest, by id", None, at=lambda seen: seen.state)],
     ),
     Scenario("new input on a waiting thread", systems.asking, [START, Run("start again", {"dose": 3})]),
@@ -218,9 +242,18 @@ SCENARIOS: Sequence[Scenario] = (
         [Run("start, one step allowed", NEW, options={"recursion_limit": 1}, raises=GraphRecursionError), RESUME],
     ),
     Scenario(
-        "timeout", lambda: systems.hanging(step_timeout=systems.PATIENCE), [Run("start", NEW, raises=TimeoutError)]
+        "timeout",
+        lambda: systems.hanging(step_timeout=systems.PATIENCE),
+        [Run("start", NEW, raises=TimeoutError)],
+        mended=systems.straight,
     ),
-    Scenario("cancellation", systems.hanging, [Run("start", NEW, way="cancel")], only="async"),
+    Scenario(
+        "cancellation",
+        systems.hanging,
+        [Run("start", NEW, way="cancel")],
+        only="async",
+        mended=systems.straight,
+    ),
     Scenario("abandoned stream", systems.straight, [Run("start, read one chunk", NEW, way="abandon"), RESUME]),
     Scenario(
         "DeltaChannel",

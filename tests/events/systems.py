@@ -54,6 +54,26 @@ def straight(**compiled: Any) -> Any:
     return _chain(("analyze", _step("analyzed")), ("order", _step("ordered"))).compile(**compiled)
 
 
+def paused_before() -> Any:
+    """analyze -> order, with a pause before order."""
+    return straight(interrupt_before=["order"])
+
+
+def paused_after() -> Any:
+    """analyze -> order, with a pause after analyze."""
+    return straight(interrupt_after=["analyze"])
+
+
+def paused_everywhere() -> Any:
+    """analyze -> order, with a pause before each."""
+    return straight(interrupt_before="*")
+
+
+def paused_at_the_end() -> Any:
+    """analyze -> order, with a pause after order, when nothing is due."""
+    return straight(interrupt_after=["order"])
+
+
 def routed() -> Any:
     """analyze, then order or discard, as the decision says; pauses after analyze."""
     builder = StateGraph(Order)

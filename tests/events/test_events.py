@@ -12,7 +12,7 @@ from conftest import Database
 from countersign.audit import AuditedPostgresSaver
 from countersign.audit.canonical import parse, tagged
 from events.driving import PERSON, adrive, attached, drive
-from events.reading import bodies, deliveries_first, in_words, shown, table
+from events.reading import as_submitted, bodies, in_words, shown, table
 from events.scenarios import SCENARIOS, Scenario
 
 WAYS = ("invoke", "stream", "batch")
@@ -55,7 +55,7 @@ async def _recorded(database: Database, scenario: Scenario, kind: str, trail: st
     entries = bodies(database, trail)
     parts = [entries[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     if kind == "sync":
-        parts = [deliveries_first(part) for part in parts]
+        parts = [as_submitted(part) for part in parts]
     assert ends[-1] == len(entries)
     steps = [
         (step.label, in_words(part, at_once=scenario.at_once)) for step, part in zip(scenario.steps, parts, strict=True)

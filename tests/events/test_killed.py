@@ -1,139 +1,278 @@
-"""Rows of docs/events.md again, with the process killed behind each of their commits, and the thread finished after.
+"""Every row of docs/events.md again, with the process killed behind each of its commits, and the thread finished after.
 
-A kill is tried only where no other row has had it: many rows begin alike.
+A kill is tried only where no other row has had it: rows of one graph may begin alike.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import pytest
 
 from conftest import Database
 from countersign.audit import AuditedPostgresSaver
-from events.driving import afinish, attached, finish
-from events.reading import bodies, in_words, said, table
+from events.crash import Crash, Order, crashing
+from events.driving import adrive, afinish, attached, drive, finish
+from events.reading import as_submitted, bodies, in_words, said, table
 from events.scenarios import SCENARIOS, Scenario
 from events.test_events import CASES
 
-TESTS = Path(__file__).resolve().parents[1]
-_TRIED = (
-    "completion",
-    "pause before a node",
-    "pause that the caller chose",
-    "question",
-    "question in a loop",
-    "pause before a node of a subgraph",
-    "replay of an answered question",
-)
-KILLED = [case for case in CASES if case[0].name in _TRIED]
 _LOST = ("interrupt.raised before", "interrupt.raised after", "run.paused", "run.completed")
 _BEGIN = ("run.started", "run.resumed")
-_END = ("run.completed", "run.failed", "run.paused", "interrupt.raised")
+_FIRST = 3
+"""Behind how many entries of who comes back a second kill is tried."""
+_TWICE = (
+    "completion",
+    "pause before a node",
+    "question left open",
+    "question in a subgraph on its parent's saver",
+    "pause after a node of a subgraph",
+)
+TWICE = [case for case in CASES if case[0].name in _TWICE]
 
 
-def _new_here(scenario: Scenario) -> int:
-    """Return how many entries of a row's beginning stand just so in a row before it."""
-    own = _entries(scenario)
-    longest = 0
-    for other in SCENARIOS[: SCENARIOS.index(scenario)]:
-        theirs = _entries(other)
-        same = next((at for at, pair in enumerate(zip(own, theirs, strict=False)) if pair[0] != pair[1]), None)
-        longest = max(longest, min(len(own), len(theirs)) if same is None else same)
-    return longest
+@dataclass(frozen=True)
+class Kill:
+    """A thread as a kill left it: its entries, the step of the row that was under way, and what that still had to say.
+
+    `missing` is in the table's words and order; empty when the step was over, as far as the state tells.
+    """
+
+    thread: str
+    before: Sequence[dict[str, Any]]
+    step: int
+    missing: Sequence[str]
+
+    @property
+    def loses_an_end(self) -> bool:
+        """Whether only the end of a run is missing, and LangGraph itself writes nothing of it."""
+        return len(self.missing) == 1 and self.missing[0].startswith(_LOST)
+
+    @property
+    def lost(self) -> str | None:
+        """Return the run that was lost in mid-step, be it behind a question. An edit is no run."""
+        run: str = self.before[-1]["run"]
+        opened = any(body["kind"] in _BEGIN for body in self.before if body["run"] == run)
+        return run if opened and self.missing and not self.loses_an_end else None
 
 
-def _entries(scenario: Scenario) -> list[str]:
-    return [entry for _, entries in table()[scenario.name] for entry in entries]
-
-
-@contextmanager
-def _crasher(database: Database) -> Iterator[Any]:
-    command = [sys.executable, "-m", "events.crash", database.app_url, str(database.home)]
-    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-
-        def crash(kind: str, nth: int, thread: str, name: str) -> str:
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(f"{kind} {nth} {thread} {name}\n")
-            process.stdin.flush()
-            return process.stdout.readline().strip()
-
+@pytest.fixture(scope="module")
+def crash() -> Iterator[Crash]:
+    with crashing() as crash:
         yield crash
 
 
-@pytest.mark.parametrize(("scenario", "kind"), KILLED, ids=[f"{s.name}-{kind}" for s, kind in KILLED])
-async def test_a_thread_whose_process_was_killed_goes_on(database: Database, scenario: Scenario, kind: str) -> None:
-    whole = _entries(scenario)
-    known = _new_here(scenario)
-    with _crasher(database) as crash:
-        for nth in range(1, len(whole) + 2):
-            trail = str(uuid.uuid4())
-            end = crash(kind, nth, trail, scenario.name)
-            if end == "survived":
-                break
-            assert end == "killed"
-            before = bodies(database, trail)
-            if len(before) <= known:
-                continue
-            if not scenario.at_once and kind == "async":
-                assert in_words(before) == whole[: len(before)]
-            await _finish(database, scenario, kind, trail)
-            after = bodies(database, trail)
-            assert after[: len(before)] == before
-            _assert_recovered(before, after, whole, scenario)
-            _assert_runs(after)
-            _assert_asked_once(after)
-        else:
-            pytest.fail("the scenario made more commits than entries")
-    report = database.verify()
-    assert ([finding.message for finding in report.findings], report.verdict) == ([], "passed")
-
-
-async def _finish(database: Database, scenario: Scenario, kind: str, trail: str) -> None:
-    if kind == "sync":
-        with AuditedPostgresSaver.from_conn_string(database.app_url, home=database.home) as saver:
-            finish(attached(scenario, saver), trail)
-    else:
-        async with database.saver() as asynchronous:
-            await afinish(attached(scenario, asynchronous), trail)
-
-
-def _assert_recovered(
-    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], whole: Sequence[str], scenario: Scenario
+@pytest.mark.parametrize(("scenario", "kind"), CASES, ids=[f"{s.name}-{kind}" for s, kind in CASES])
+async def test_a_thread_whose_process_was_killed_goes_on(
+    shared_database: Database, crash: Crash, scenario: Scenario, kind: str
 ) -> None:
-    """Fail unless exactly an entry that LangGraph writes nothing for was appended late, and as what it was."""
-    recovered = [at for at, body in enumerate(after) if body["detail"].get("recovered")]
-    due = whole[len(before)] if len(before) < len(whole) else ""
-    if due.startswith(_LOST):
-        assert recovered == [len(before)]
-        assert said(after[len(before)]) == f"{due} recovered"
-        assert after[len(before)]["run"] == before[-1]["run"]
-    elif not scenario.at_once:
-        assert recovered == []
+    place = _Place(shared_database, crash, scenario, kind)
+    kills = [*_kills(place)]
+    assert kills[-1].missing == []
+    wrong: list[str] = []
+    async with _worker(place) as worker:
+        ends = [await worker.end(steps) for steps in range(len(scenario.steps) + 1)]
+        for kill in kills:
+            values = await worker.finish(kill.thread)
+            # What was begun took effect or not, and everything else is as if nobody had been killed.
+            could = [ends[kill.step], ends[kill.step + 1]]
+            wrong += [*_complaints(place, kill), *[f"{kill.thread}: {values}, not {could}"] * (values not in could)]
+    assert not wrong, "\n".join(wrong)
 
 
-def _assert_runs(entries: Sequence[dict[str, Any]]) -> None:
-    """Fail unless a run that no entry ended is named by the next, and the last came to its end."""
-    ended: dict[str, bool] = {}
-    last = ""
-    for body in entries:
-        run = body["run"]
-        if body["kind"] in _BEGIN:
-            lost = last if last and not ended[last] else None
-            assert body["detail"].get("unfinished") == lost
-            ended[run], last = False, run
-        elif body["kind"] in _END and run in ended:
-            ended[run] = True
-    assert entries[-1]["kind"] == "run.completed"
+@pytest.mark.parametrize(("scenario", "kind"), TWICE, ids=[f"{s.name}-{kind}" for s, kind in TWICE])
+async def test_whoever_comes_back_may_be_killed_as_well(
+    shared_database: Database, crash: Crash, scenario: Scenario, kind: str
+) -> None:
+    """Behind a kill that loses an end, or a run behind its question, the next process is killed at its beginning."""
+    place = _Place(shared_database, crash, scenario, kind)
+    wrong: list[str] = []
+    async with _worker(place) as worker:
+        for entries in _losing(scenario):
+            whole = _kill(place, entries)
+            await worker.finish(whole.thread)
+            rest = bodies(place.database, whole.thread)[len(whole.before) :]
+            for more in range(1, min(len(rest), _FIRST) + 1):
+                again = _kill_again(place, _kill(place, entries), more, rest)
+                await worker.finish(again.thread)
+                wrong += _complaints(place, again)
+    assert not wrong, "\n".join(wrong)
 
 
-def _assert_asked_once(entries: Sequence[dict[str, Any]]) -> None:
-    asked = [body["detail"]["interrupt"] for body in entries if "interrupt" in body["detail"]]
-    assert len(asked) == len(set(asked))
+async def test_an_answer_that_was_delivered_is_acted_on_by_whoever_resumes(
+    shared_database: Database, crash: Crash
+) -> None:
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "answer that is false")
+    place = _Place(shared_database, crash, scenario, "async")
+    kill = _kill(place, [entry for _, entry in _story(scenario)].index("writes.saved answer") + 1)
+    async with shared_database.saver() as saver:
+        graph = attached(scenario, saver)
+        state = await graph.ainvoke(None, {"configurable": {"thread_id": kill.thread}})
+    assert state["steps"] == ["analyzed", "ask: False", "ordered"]
+    assert _complaints(place, kill) == []
+
+
+@dataclass(frozen=True)
+class _Place:
+    database: Database
+    crash: Crash
+    scenario: Scenario
+    kind: str
+
+    def order(self, thread: str, entries: int, *, finishes: bool = False) -> Order:
+        database = self.database
+        return Order(database.app_url, str(database.home), self.kind, self.scenario.name, thread, entries, finishes)
+
+
+def _kills(place: _Place) -> Iterator[Kill]:
+    """Carry a row out with a kill behind each commit that no earlier row has had."""
+    entries = max(1, _had(place.scenario))
+    while entries <= len(_story(place.scenario)):
+        yield (kill := _kill(place, entries))
+        entries = len(kill.before) + 1
+
+
+def _kill(place: _Place, entries: int) -> Kill:
+    """Carry a row out until a thread of its own has so many entries, or a few more where they commit together."""
+    thread = str(uuid.uuid4())
+    assert place.crash(place.order(thread, entries)) == "killed"
+    before = bodies(place.database, thread)
+    assert len(before) >= entries
+    return Kill(thread, before, *_progress(place, before))
+
+
+def _kill_again(place: _Place, kill: Kill, more: int, rest: Sequence[dict[str, Any]]) -> Kill:
+    """Kill who comes back behind as many entries `more`; `rest` is what is recorded of one who is not killed."""
+    known = len(kill.before)
+    assert place.crash(place.order(kill.thread, known + more, finishes=True)) == "killed"
+    before = bodies(place.database, kill.thread)
+    done = len(before) - known
+    assert before[:known] == kill.before
+    assert in_words(before[known:]) == in_words(rest[:done])
+    missing = [body for body in rest[done:] if body["run"] == rest[done - 1]["run"]]
+    return Kill(kill.thread, before, kill.step, in_words(missing))
+
+
+def _losing(scenario: Scenario) -> list[int]:
+    """Return behind how many entries of a row a kill loses an end, or a run that has just asked from a subgraph."""
+    story = [entry for _, entry in _story(scenario)]
+    ends = [at for at, entry in enumerate(story) if entry.startswith(_LOST)]
+    return ends + [at + 1 for at, entry in enumerate(story) if entry == "interrupt.raised dynamic ask in inner"]
+
+
+def _had(scenario: Scenario) -> int:
+    """Return how many entries a row of the same graph before this one begins with too, step by step."""
+    own = _story(scenario)
+    others = [_story(other) for other in SCENARIOS[: SCENARIOS.index(scenario)] if other.build is scenario.build]
+    return max((_alike(own, other) for other in others), default=0)
+
+
+def _story(scenario: Scenario) -> list[tuple[str, str]]:
+    return [(label, entry) for label, entries in table()[scenario.name] for entry in entries]
+
+
+def _alike(own: Sequence[object], other: Sequence[object]) -> int:
+    pairs = zip(own, other, strict=False)
+    return next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(own), len(other)))
+
+
+def _progress(place: _Place, before: Sequence[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Return the step that the entries end in, and what is missing of it; fail unless they are the row up to there."""
+    start = 0
+    for step, (_, entries) in enumerate(table()[place.scenario.name]):
+        part = before[start : start + len(entries)]
+        words = in_words(as_submitted(part) if place.kind == "sync" else part, at_once=place.scenario.at_once)
+        missing = [*(Counter(entries) - Counter(words)).elements()]
+        assert len(words) + len(missing) == len(entries), words
+        if not missing or not (place.scenario.at_once or place.kind == "sync"):
+            assert words == entries[: len(words)]
+        elif not place.scenario.at_once:
+            due = iter(entries)  # what was submitted first may not be there yet
+            assert all(word in due for word in words), words
+        start += len(entries)
+        if start >= len(before):
+            return step, [] if missing == place.scenario.aside else missing
+    raise AssertionError(f"more entries than the row has: {in_words(before)}")
+
+
+class _Worker(Protocol):
+    """Another process, as the thread sees it: a saver that has never heard of it."""
+
+    async def end(self, steps: int) -> Any:
+        """Return the values with which a thread ends of which the first `steps` steps were carried out."""
+
+    async def finish(self, thread: str) -> Any:
+        """Finish a thread, and return its values."""
+
+
+@dataclass(frozen=True)
+class _Sync:
+    scenario: Scenario
+    saver: Any
+
+    async def end(self, steps: int) -> Any:
+        thread = str(uuid.uuid4())
+        drive(replace(self.scenario, steps=self.scenario.steps[:steps]), self.saver, thread, "invoke")
+        return finish(self.scenario, self.saver, thread)
+
+    async def finish(self, thread: str) -> Any:
+        return finish(self.scenario, self.saver, thread)
+
+
+@dataclass(frozen=True)
+class _Async:
+    scenario: Scenario
+    saver: Any
+
+    async def end(self, steps: int) -> Any:
+        thread = str(uuid.uuid4())
+        await adrive(replace(self.scenario, steps=self.scenario.steps[:steps]), self.saver, thread, "invoke")
+        return await afinish(self.scenario, self.saver, thread)
+
+    async def finish(self, thread: str) -> Any:
+        return await afinish(self.scenario, self.saver, thread)
+
+
+@asynccontextmanager
+async def _worker(place: _Place) -> AsyncIterator[_Worker]:
+    if place.kind == "sync":
+        with AuditedPostgresSaver.from_conn_string(place.database.app_url, home=place.database.home) as saver:
+            yield _Sync(place.scenario, saver)
+    else:
+        async with place.database.saver() as asynchronous:
+            yield _Async(place.scenario, asynchronous)
+
+
+def _complaints(place: _Place, kill: Kill) -> list[str]:
+    """Return what is wrong with a thread that was finished after a kill, each with its story."""
+    after = bodies(place.database, kill.thread)
+    report = place.database.verify(kill.thread)
+    found = [*_faults(kill, after), *(finding.message for finding in report.findings)]
+    found += [] if report.verdict == "passed" else [f"verify: {report.verdict}"]
+    came = len(kill.before)
+    return [f"{in_words(after[:came])} KILLED {in_words(after[came:])}: {text}" for text in found]
+
+
+def _faults(kill: Kill, after: Sequence[dict[str, Any]]) -> Iterator[str]:
+    came = len(kill.before)
+    if after[:came] != kill.before:
+        yield "what was there did not stay"
+    # An end that LangGraph writes nothing of is appended late, first of all, and as what it was; and nothing else is.
+    late = [at for at, body in enumerate(after) if at >= came and body["detail"].get("recovered")]
+    if in_words([after[at] for at in late]) != [f"{due} recovered" for due in kill.missing if kill.loses_an_end]:
+        yield "recovered what was not lost, or not what was"
+    elif late and (late != [came] or after[came]["run"] != kill.before[-1]["run"]):
+        yield "recovered in another place, or for another run"
+    named = [body["detail"].get("unfinished") for body in after[came:] if body["kind"] in _BEGIN]
+    if named != [kill.lost, *[None] * (len(named) - 1)]:
+        yield f"unfinished are {named}, not {kill.lost}"
+    asked = Counter(body["detail"]["interrupt"] for body in after if "interrupt" in body["detail"])
+    if twice := [question for question, times in asked.items() if times > 1]:
+        yield f"asked twice: {twice}"
+    if said(after[-1]) not in ("run.completed", "interrupt.raised after"):  # after the last node nothing is due
+        yield "came to no end"
