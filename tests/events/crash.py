@@ -62,7 +62,7 @@ def die_behind(entries: int, saver: Any) -> None:
     """Make this process end behind the commit that brings a thread to `entries`, before it can know of it."""
 
     def committed(saved: Any) -> None:
-        if saved.entries and saved.entries[-1].seq >= entries:
+        if any(entry.seq >= entries for one in saved for entry in one.entries):
             kill_this_process()
         told(saved)
 
