@@ -8,7 +8,7 @@ from typing import Any
 
 import rfc8785
 
-from vectors import trails, trees
+from vectors import notes, trails, trees
 from vectors.form import (
     DEPLOYMENT,
     GRAPH,
@@ -253,6 +253,8 @@ def files() -> dict[str, str]:
         "rows.json": rows_vectors(),
         "trails.json": trails.vectors(),
         "trees.json": trees.vectors(),
+        "notes.json": notes.notes(),
+        "proofs.json": notes.proofs(),
     }
     return {name: json.dumps(value, indent=1) + "\n" for name, value in vectors.items()}
 
