@@ -65,8 +65,6 @@ def parse_log_proof(data: bytes) -> LogProof:
     extra = decode_base64(lines.pop(0).removeprefix("extra ")) if lines and lines[0].startswith("extra ") else None
     if not lines or not lines[0].startswith("index "):
         raise MalformedError("A proof that does not say the index of its leaf where it has to.")
-    if len(lines) - 1 > MAX_HASHES:
-        raise MalformedError(f"A proof with {len(lines) - 1} hashes; at most {MAX_HASHES} are possible.")
     index = parse_count(lines[0].removeprefix("index "), MAX_TREE_SIZE - 1)
     return LogProof(index, tuple(map(parse_hash, lines[1:])), parse_note(note), extra)
 

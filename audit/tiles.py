@@ -292,7 +292,7 @@ def decode_entries(tile: EntryTile, data: bytes) -> list[bytes]:
     for _ in range(tile.width):
         begin = at + _LENGTH_BYTES
         at = begin + int.from_bytes(data[at:begin], "big")
-        if max(begin, at) > len(data):
+        if at > len(data):
             raise MalformedError(f"{tile.path} ends inside body {len(bodies)} of {tile.width}.")
         bodies.append(data[begin:at])
     if at != len(data):

@@ -140,7 +140,8 @@ def test_what_is_in_a_proof_file_verifies_there(leaf_index: int) -> None:
     assert tlog.verify_leaf_inclusion(BODIES[leaf_index], proof.leaf_index, head.size, list(proof.hashes), head.root)
 
 
-# Where the other reader answers otherwise: it reads keys and sizes that we have no use for, and names up to 255 bytes.
+# Where the other reader answers otherwise: it reads keys and sizes that we have no use for, names up to 255 bytes, and
+# leaves the length of hashes to its caller.
 LENIENT = {
     "ECDSA",
     "ML-DSA-44",
@@ -151,6 +152,7 @@ LENIENT = {
     "2^63",
     "10^20",
     "an empty tree with a root",
+    "a byte moved from the leaf hash to the proof",
 }
 STRICT = {"a name of 300 letters"}
 
@@ -184,7 +186,7 @@ def test_every_vector_gets_the_same_answer(kind: str) -> None:
         except ValueError:
             answer = False
         differs = answer != (vector["wantErr"] is None)
-        assert differs == (vector["desc"] in (LENIENT if answer else STRICT)), vector["desc"]
+        assert differs == (vector["desc"].split(": ")[-1] in (LENIENT if answer else STRICT)), vector["desc"]
 
 
 def test_a_compact_range_and_their_tree_agree_at_every_size() -> None:

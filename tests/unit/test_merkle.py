@@ -338,6 +338,17 @@ def test_a_damaged_consistency_proof_fails(first: int, second: int) -> None:
     assert not is_consistent(proof, first, second, roots[0], roots[1][:-1])
 
 
+def test_a_byte_does_not_wander_from_one_hash_to_the_next() -> None:
+    """What is hashed would be the same: only the length of each hash tells."""
+    leaf, (sibling, *rest) = LEAVES[4], rfc6962.audit_path(4, BODIES[:7])
+    assert is_included([sibling, *rest], leaf, 4, 7, ROOTS[7])
+    assert node_hash(leaf[:-1], leaf[-1:] + sibling) == node_hash(leaf, sibling)
+    assert not is_included([leaf[-1:] + sibling, *rest], leaf[:-1], 4, 7, ROOTS[7])
+    first, (sibling, *rest) = ROOTS[4], rfc6962.consistency(4, BODIES[:7])
+    assert is_consistent([sibling, *rest], 4, 7, first, ROOTS[7])
+    assert not is_consistent([first[-1:] + sibling, *rest], 4, 7, first[:-1], ROOTS[7])
+
+
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(-2, 200), st.integers(-2, 200))
 def test_anything_else_is_refused_as_not_verified(proof: list[bytes], one: int, two: int) -> None:
     assert not is_included(proof, A_HASH, one, two, ROOTS[7])

@@ -62,6 +62,7 @@ def test_a_note_is_read_as_it_was_written(text: str, lines: list[Signature]) -> 
 
 @given(st.binary(max_size=80) | st.text(max_size=80).map(lambda text: text.encode("utf-8", "surrogatepass")))
 @example(GOOD)
+@example(GOOD[:-1])
 def test_any_bytes_are_the_one_encoding_of_a_note_or_malformed(data: bytes) -> None:
     try:
         note = parse_note(data)

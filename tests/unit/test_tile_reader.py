@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from countersign.audit.entry import leaf_hash
@@ -42,6 +42,7 @@ def published() -> Published:
     return publish(SIZES)
 
 
+@settings(max_examples=30)  # each hashes a tree of up to 66,400 leaves three times
 @given(st.sampled_from(SIZES[1:]), st.data())
 def test_proofs_are_built_from_published_tiles(published: Published, size: int, data: st.DataObject) -> None:
     reader = published.reader(size)

@@ -286,7 +286,9 @@ def test_a_tile_of_any_width_has_a_hash_and_gives_the_hashes_between(width: int)
             assert hash_in(tile, data, node) == root_hash(LEAVES[begin : begin + (1 << level)])
 
 
-@pytest.mark.parametrize("node", [Node(0, 255), Node(0, 259), Node(1, 129), Node(2, 64), Node(8, 1), Node(7, 1)])
+@pytest.mark.parametrize(
+    "node", [Node(0, 255), Node(0, 259), Node(1, 129), Node(2, 64), Node(8, 1), Node(8, 256), Node(7, 1)]
+)
 def test_a_node_that_is_not_in_the_tile_is_not_read_from_it(node: Node) -> None:
     tile, data = Tile(0, 1, 3), b"".join(LEAVES[256:259])
     with pytest.raises(ValueError, match="is not in tile/0/001"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from countersign.audit.errors import ConfigurationError, MalformedError, VerificationError
@@ -39,6 +39,9 @@ def test_a_tree_head_is_read_as_it_was_written(origin: str, size: int, root: byt
 
 
 @given(st.text(max_size=40) | st.text(max_size=40).map(lambda text: f"a\n{text}\n") | st.just(HEAD.text))
+@example(HEAD.text + "extension\n")
+@example(HEAD.text + "\n")
+@example(HEAD.text[:-1])
 def test_any_text_is_the_one_text_of_a_tree_head_or_malformed(text: str) -> None:
     try:
         head = TreeHead.parse(text)

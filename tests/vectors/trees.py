@@ -113,6 +113,11 @@ def inclusion_vectors() -> Iterator[Object]:
         yield inclusion(f"{name}: another leaf", index, size, GARBAGE, root, proof)
         yield inclusion(f"{name}: another root", index, size, leaf, GARBAGE, proof)
         yield inclusion(f"{name}: the root of the empty tree", index, size, leaf, rfc6962.tree_hash([]), proof)
+        if proof:
+            moved = [leaf[-1:] + proof[0], *proof[1:]]
+            yield inclusion(
+                f"{name}: a byte moved from the leaf hash to the proof", index, size, leaf[:-1], root, moved
+            )
         yield inclusion(f"{name}: no leaf hash", index, size, b"", root, proof)
         yield inclusion(f"{name}: no root", index, size, leaf, b"", proof)
     for index, size in HUGE_INCLUSION:
@@ -150,6 +155,9 @@ def consistency_vectors() -> Iterator[Object]:
         yield consistency(f"{name}: another second root", first, second, (roots[0], GARBAGE), proof)
         if first != second:
             yield consistency(f"{name}: roots swapped", first, second, roots[::-1], proof)
+        if proof:
+            moved, short = [roots[0][-1:] + proof[0], *proof[1:]], (roots[0][:-1], roots[1])
+            yield consistency(f"{name}: a byte moved from the first root to the proof", first, second, short, moved)
         yield consistency(f"{name}: no first root", first, second, (b"", roots[1]), proof)
         yield consistency(f"{name}: no second root", first, second, (roots[0], b""), proof)
     empty, some = rfc6962.tree_hash([]), rfc6962.tree_hash(BODIES[:7])
