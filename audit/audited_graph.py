@@ -282,7 +282,8 @@ def _followed(channels: Mapping[str, DeltaChannel[Any]], values: Any) -> dict[st
 
 
 def _run_config(config: RunnableConfig | None, call: Call, handler: GraphCallbackHandler) -> RunnableConfig:
-    merged = merge_configs(config, {"callbacks": [handler]})
+    # Ours first: a callback of the application's own tells of a pause only when it is recorded.
+    merged = merge_configs({"callbacks": [handler]}, config)
     # Last of all: merging folds the ambient config back in, private keys and all.
     merged["configurable"] = dict(call.configurable)
     merged["run_id"] = uuid.UUID(call.run)

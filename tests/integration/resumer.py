@@ -1,8 +1,8 @@
 """A process that does one thing to a thread for each line it reads, and can be held at a place in between.
 
 `python -m integration.resumer`, from the folder `tests`; a line is a Job in JSON. At the job's `hold` it says `held`
-and waits for a line; when the job is over it says `done`, or why it was refused. Every hold is where a user's own code
-runs: in a node, in the `repr` of an answer that is recorded, in a callback.
+and waits for a line; when the job is over it says `done`, or why it was refused. Every hold but that at a pause is
+where a user's own code runs: in a node, or in the `repr` of an answer that is recorded.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from langgraph.callbacks import GraphCallbackHandler
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from countersign.audit import AsyncAuditedPostgresSaver, AuditedPostgresSaver, acting_as, attach
 from countersign.audit.errors import AuditError
+from countersign.audit.lifecycle import Handler
 from graphs import NEW_ORDER, Order
 
 
@@ -53,13 +53,6 @@ class Answer:
     def __repr__(self) -> str:
         _hold("record")
         return self.text
-
-
-class Pausing(GraphCallbackHandler):
-    run_inline = True
-
-    def on_interrupt(self, event: Any) -> None:
-        _hold("pause")
 
 
 _held: set[str] = set()
@@ -126,7 +119,7 @@ async def _ado(job: Job, config: Any) -> None:
 
 def work(job: Job) -> str:
     """Do the job, and return `done` or why it was refused."""
-    config: Any = {"configurable": {"thread_id": job.thread}, "callbacks": [Pausing()]}
+    config: Any = {"configurable": {"thread_id": job.thread}}
     try:
         with acting_as(job.actor):
             if job.saver == "async":
@@ -139,8 +132,20 @@ def work(job: Job) -> str:
     return "done"
 
 
+def hold_pauses() -> None:
+    """Hold where a static pause is about to be recorded; on the sync saver its checkpoint is there by then."""
+    record = Handler._pause_plan
+
+    def held(*args: Any) -> Any:
+        _hold("pause")
+        return record(*args)
+
+    Handler._pause_plan = held  # type: ignore[assignment, method-assign]
+
+
 def main() -> None:
-    global _job  # noqa: PLW0603 - nodes and callbacks have no other way to it
+    global _job  # noqa: PLW0603 - nodes have no other way to it
+    hold_pauses()
     for line in sys.stdin:
         _held.clear()
         _job = Job(**json.loads(line))

@@ -225,8 +225,9 @@ def test_an_edit_beside_a_run(paused: Case, one: Process, other: Process) -> Non
 
 
 @pytest.mark.parametrize("then", ["resume", "edit"])
-def test_a_pause_that_is_said_late(database: Database, kind: str, one: Process, other: Process, then: str) -> None:
-    case = Case(database, kind, thread()[0], asking=False)
+def test_a_pause_that_is_said_late(database: Database, one: Process, other: Process, then: str) -> None:
+    """On the async saver a pause is committed together with the checkpoint it stands at."""
+    case = Case(database, "sync", thread()[0], asking=False)
     one.held(case.job("start", "ward-1", "pause"))
     assert other.does(case.job(then, "pharmacist-2")) == "done"
     assert one.go() == "done"

@@ -8,7 +8,7 @@ from typing import Any
 
 import rfc8785
 
-from vectors import trails
+from vectors import notes, trails, trees
 from vectors.form import (
     DEPLOYMENT,
     GRAPH,
@@ -252,6 +252,9 @@ def files() -> dict[str, str]:
         "entries.json": entries_vectors(),
         "rows.json": rows_vectors(),
         "trails.json": trails.vectors(),
+        "trees.json": trees.vectors(),
+        "notes.json": notes.notes(),
+        "proofs.json": notes.proofs(),
     }
     return {name: json.dumps(value, indent=1) + "\n" for name, value in vectors.items()}
 
