@@ -230,6 +230,8 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             if opening is None:
                 return []
             known, unfinished = partial(core.latest, call.trail), core.unended_run(call.trail) or call.lost
+            if call.last is not None and call.last.id == known(""):
+                call.check_seen(core.moved(call.trail))
             return opening.drafts(call, self._saver.serde, known, unfinished)
 
         if opening is not None:

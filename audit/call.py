@@ -61,6 +61,8 @@ class Call:
     """The checkpoints that the caller named for subgraphs to start from, by namespace."""
     waiting: set[str] = field(default_factory=set)
     """Ids of the questions at which the run ended."""
+    seen: int = 0
+    """The newest entry that bound a row of the thread when the call's checkpoint was read."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     raised: set[str] = field(default_factory=set)
     """Ids of the questions that an entry tells of; only those are shown."""
@@ -97,8 +99,19 @@ class Call:
         if start is not None and (self.addressed or copies):
             return self.draft(Kind.RUN_FORKED, checkpoint=start, detail={"latest": latest})
         was = f"at checkpoint {start.id}" if start else "empty"
-        raise AppendError(
-            f"The thread {self.trail!r} went on while this call was made: it was {was} and is now at {latest}.",
+        raise self._late(f"it was {was} and is now at {latest}")
+
+    def check_seen(self, moved: int) -> None:
+        """Raise AppendError when rows of the thread were bound, by entry `moved`, since its checkpoint was read.
+
+        At one checkpoint a question is answered and the next one asked: the answer meant the one that was shown.
+        """
+        if moved > self.seen:
+            raise self._late(f"entry {moved} tells what was saved meanwhile")
+
+    def _late(self, how: str) -> AppendError:
+        return AppendError(
+            f"The thread {self.trail!r} went on while this call was made: {how}.",
             remedy="Look at its state again, then decide.",
             trail=self.trail,
         )

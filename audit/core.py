@@ -202,6 +202,11 @@ class Core:
         ledger = self._ledgers.get(trail)
         return ledger.latest(ns) if ledger else None
 
+    def moved(self, trail: str) -> int:
+        """Return the newest entry of `trail` that binds a row, as far as this process has read it."""
+        ledger = self._ledgers.get(trail)
+        return ledger.moved if ledger else 0
+
     def _known(self, trail: str) -> Link:
         ledger = self._ledgers.get(trail)
         known = self.appender.known(trail)

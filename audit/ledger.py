@@ -61,6 +61,8 @@ class Ledger:
         """The run that began, and of which no entry says how it ended: it goes on, or was lost to a crash."""
         self.adopted: int | None = None
         """The entry that adopted the thread's rows, where that is how they came to be bound."""
+        self.moved = 0
+        """The newest entry that binds a row."""
         # A thread may have a million rows: a key is one text, its binding 40 bytes at that place of `_bound`.
         self._rows: dict[_Packed, int] = {}
         self._bound = bytearray()
@@ -207,6 +209,7 @@ class Ledger:
 
     def _set(self, row: BoundRow, packed: _Packed, seq: int) -> None:
         table, key = row.key
+        self.moved = seq
         at = self._rows.setdefault(packed, len(self._rows)) * _RECORD
         self._bound[at : at + _RECORD] = seq.to_bytes(_SEQ) + bytes.fromhex(row.sha256)
         if table == CHECKPOINTS.name:

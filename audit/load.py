@@ -60,6 +60,8 @@ class Loaded:
 
     link: Link
     value: dict[str, Any]
+    moved: int
+    """The newest entry of the trail that binds a row."""
 
 
 def load_statement(thread: str, ns: str, checkpoint_id: str | None) -> Statement:
@@ -96,7 +98,8 @@ def check_loaded(row: tuple[Any, ...], ledger: Ledger, ns: str, checkpoint_id: s
     _check_blobs_complete(ledger, thread, ns, document, {BLOBS.key_of(blob) for blob in blobs})
     _check_writes(ledger, ns, checkpoint[2], writes)
     sends = _pending_sends(row, ledger, ns, document)
-    return Loaded(head_of(row), _value(checkpoint, document, blobs, writes) | {"pending_sends": sends})
+    value = _value(checkpoint, document, blobs, writes) | {"pending_sends": sends}
+    return Loaded(head_of(row), value, ledger.moved)
 
 
 def check_known(row: tuple[Any, ...], ledger: Ledger) -> None:

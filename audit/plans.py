@@ -172,6 +172,8 @@ def tuple_plan(saver: Audited, config: RunnableConfig) -> Plan[CheckpointTuple |
         loaded = yield from _load_plan(saver.core, config, thread_of(config), ns, checkpoint_id)
     if loaded is None:
         return None
+    if call is not None and not call.opened:
+        call.seen = loaded.moved
     if call is not None and call.editing:
         call.edited = loaded.value
     return _tuple_of(saver, loaded.value)

@@ -180,13 +180,13 @@ def test_one_resumes_when_a_node_of_the_other_has_written(paused: Case, one: Pro
     assert_overlap(paused, behind=paused.runs()[1][0])
 
 
-def test_both_read_before_either_is_recorded(asking: Case, one: Process, other: Process) -> None:
+def test_an_answer_is_refused_once_another_was_delivered(asking: Case, one: Process, other: Process) -> None:
     other.held(asking.job("answer", "pharmacist-2", "record"))
     one.held(asking.job("answer", "pharmacist-1", "ask"))
-    assert other.go() == "done"
+    assert "went on while this call was made" in other.go()
     assert one.go() == "done"
-    assert_both_are_there(asking)
-    assert_overlap(asking, behind=asking.runs()[1][0])
+    assert [actor for _, _, actor, _ in asking.runs()] == ["pharmacist-1"]
+    assert_honest(asking.database)
 
 
 def test_the_second_is_refused_when_the_first_moved_on_since_it_read(
@@ -198,6 +198,18 @@ def test_the_second_is_refused_when_the_first_moved_on_since_it_read(
     assert "went on while this call was made" in other.go()
     assert [actor for _, _, actor, _ in asking.runs()] == ["pharmacist-1"] * 2
     assert asking.bodies()[-1]["kind"] == "run.completed"
+    assert_honest(asking.database)
+
+
+def test_an_answer_is_refused_when_its_question_was_answered_meanwhile(
+    asking: Case, one: Process, other: Process
+) -> None:
+    """The second question stands at the checkpoint of the first: an answer to one is none to the other."""
+    other.held(asking.job("answer", "pharmacist-2", "record"))
+    assert one.does(asking.job("answer", "pharmacist-1")) == "done"
+    assert "went on while this call was made" in other.go()
+    assert [actor for _, _, actor, _ in asking.runs()] == ["pharmacist-1"]
+    assert asking.bodies()[-1]["kind"] == "interrupt.raised"
     assert_honest(asking.database)
 
 
