@@ -18,14 +18,15 @@ from langgraph.types import StateSnapshot
 
 from .call import CONFIG_KEY, Call, acting, calling, known
 from .differences import MISSING, Followed
+from .effects import Keep, Kept, Plan, Record
 from .entry import SYSTEM, UNATTRIBUTED, Entry, EntryDraft, Workflow, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
 from .lifecycle import AnySaver, AsyncHandler, Handler, questions, settle_plan
 from .opening import Opening, check_durability, chosen_pauses, durability_error, open_interrupts, ref
-from .plans import Keep, Kept, Plan, Record, record_plan, tuple_plan
+from .plans import record_plan, tuple_plan
 from .recovery import recovery_plan
-from .save import listed
+from .values import listed
 
 _DURABILITY = "__pregel_durability"
 _TASK = "__pregel_task_id"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .body import Body, parse_body
 from .canonical import Json, parse
-from .entry import GENESIS, KEYS_TRAIL, Body, Entry, leaf_hash, pae, parse_body, payload_digest
+from .entry import GENESIS, KEYS_TRAIL, Entry, leaf_hash, pae, payload_digest
 from .errors import MalformedError, VerificationError
 from .keys import IntroducedKey, Ring, Trust, introduced
 from .kinds import Kind

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .append import Appender, Signers
-from .entry import KEYS_TRAIL, parse_body
+from .body import parse_body
+from .entry import KEYS_TRAIL
 from .errors import ConfigurationError, MalformedError
 from .keys import DEPLOYMENT, GRAPH, KeyFolder
 from .kinds import GRAPH_KINDS

@@ -26,8 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from .body import Body
 from .canonical import Json, canonical, parse
-from .entry import Body, check_origin
+from .entry import check_origin
 from .errors import ConfigurationError, MalformedError
 from .kinds import Kind, allows, check_pattern
 

@@ -11,13 +11,15 @@ from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, Graph
 from langgraph.types import StateSnapshot
 
 from .call import CONFIG_KEY, Call
+from .effects import Plan, Settle
 from .entry import CheckpointRef
 from .errors import AppendError
 from .pauses import Graph, Pause, static_pauses
-from .plans import Plan, Settle, check_unbroken, record_plan
-from .save import INTERRUPT, interrupts_in
+from .plans import check_unbroken, record_plan
+from .save import INTERRUPT
 from .saver import AsyncAuditedPostgresSaver
 from .sync_saver import AuditedPostgresSaver
+from .values import interrupts_in
 
 _STATIC = {"interrupt_before": "before", "interrupt_after": "after"}
 _ID = re.compile("[0-9a-f]{32}")

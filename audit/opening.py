@@ -16,7 +16,8 @@ from .canonical import Json
 from .entry import CheckpointRef, EntryDraft
 from .errors import ConfigurationError
 from .kinds import Kind
-from .save import INTERRUPT, interrupts_in, listed, tag
+from .save import INTERRUPT
+from .values import interrupts_in, listed, tag
 
 _PAUSES = ("interrupt_before", "interrupt_after")
 _RESUME = "__resume__"

@@ -8,7 +8,8 @@ from a checkpoint that the other leaves aside. A run that was lost to a crash sa
 
 from __future__ import annotations
 
-from .entry import SYSTEM, Body
+from .body import Body
+from .entry import SYSTEM
 from .errors import VerificationError
 from .kinds import Kind
 

@@ -12,7 +12,7 @@ from langgraph.types import PregelTask, StateSnapshot
 from .call import Call
 from .entry import SYSTEM, CheckpointRef, EntryDraft
 from .kinds import Kind
-from .save import listed
+from .values import listed
 
 Graph = Pregel[Any, Any, Any, Any]
 

@@ -17,13 +17,15 @@ from langgraph.types import StateSnapshot
 from .call import Call
 from .chain import START, Checked, check_entry
 from .core import Core
+from .effects import Mode, Plan, Unit
 from .entry import SYSTEM, CheckpointRef, EntryDraft
 from .kinds import Kind
 from .pauses import Graph, place_of, questions_within, static_pauses, waits
-from .plans import Mode, Plan, Unit, record_plan
+from .plans import record_plan
 from .read import entries_statement, entry_of
-from .save import INTERRUPT, listed
+from .save import INTERRUPT
 from .steps import Steps
+from .values import listed
 
 _OPENINGS = (Kind.RUN_STARTED, Kind.RUN_RESUMED)
 _ENDS = (Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_REFUSED, Kind.RUN_PAUSED)

@@ -16,21 +16,19 @@ from langgraph.checkpoint.base import (
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.types import Interrupt
 
 from .append import Also
 from .binding import CheckpointWrite, TaskWrites, Written, put_steps, writes_steps
 from .call import Call, call_of
-from .canonical import Json, tagged
-from .differences import MISSING
-from .entry import MAX_LIST, SYSTEM, UNATTRIBUTED, Actor, CheckpointRef, EntryDraft
-from .errors import AppendError
+from .canonical import Json
+from .entry import SYSTEM, UNATTRIBUTED, Actor, CheckpointRef, EntryDraft
 from .jsonb import jsonb_text
 from .kinds import Kind
 from .ledger import Ledger
 from .rows import BLOBS, CHECKPOINTS, WRITES, BoundRow, RowKey, bind
 from .steps import Steps
+from .values import changes, dump, interrupts_in, listed, split, tag
 
 INTERRUPT = "__interrupt__"
 _EDIT_PATH = "~__interrupt__"  # the task path of LangGraph's update_state
@@ -238,7 +236,7 @@ def prepare_put(
     """
     configurable = config["configurable"]
     call = call_of(config)
-    inline, blobs = _split(checkpoint, new_versions, serde)
+    inline, blobs = split(checkpoint, new_versions, serde)
     write = CheckpointWrite(
         thread=str(configurable["thread_id"]),
         ns=configurable.get("checkpoint_ns", ""),
@@ -255,10 +253,10 @@ def prepare_put(
     editing = call is not None and call.editing
     if source == "update" or editing:
         kind = Kind.STATE_UPDATED
-        changes = _changes(before, checkpoint, new_versions, serde, call)
+        edits = changes(before, checkpoint, new_versions, serde, call)
         # Beyond 100 the names stand in the payload anyhow, with the changes.
-        detail |= listed("channels", [str(change["channel"]) for change in changes])[0]
-        payload["changes"] = list(changes)
+        detail |= listed("channels", [str(change["channel"]) for change in edits])[0]
+        payload["changes"] = list(edits)
         if call and call.given:
             given = call.given.pop(0)
             payload["given"] = [
@@ -319,87 +317,8 @@ def prepare_writes(
     )
 
 
-def interrupts_in(value: Any) -> list[Interrupt]:
-    """Return the questions in a value written to LangGraph's interrupt channel."""
-    items = value if isinstance(value, (list, tuple)) else [value]
-    return [item for item in items if isinstance(item, Interrupt)]
-
-
-def listed(name: str, items: Sequence[str]) -> tuple[dict[str, Json], dict[str, Json]]:
-    """Return the members of detail and payload for a list: beyond 100, a count here and the items there."""
-    whole: dict[str, Json] = {name: list(items)}
-    return (whole, {}) if len(items) <= MAX_LIST else ({f"{name}_count": len(items)}, whole)
-
-
 def _editor(call: Call | None) -> Actor:
     return call.actor if call else UNATTRIBUTED
-
-
-def dump(value: Any, serde: SerializerProtocol, what: str) -> tuple[str, bytes]:
-    """Return `value` as LangGraph stores it. Raises AppendError with the remedy when it cannot be stored strictly."""
-    try:
-        return serde.dumps_typed(value)
-    except Exception as error:
-        raise _not_serializable(value, what, error) from error
-
-
-def tag(value: Any, serde: SerializerProtocol, what: str) -> Json:
-    """Return `value` as tagged JSON. Raises AppendError with the remedy when it cannot be serialized."""
-    try:
-        return tagged(value, serde.dumps_typed)
-    except Exception as error:
-        raise _not_serializable(value, what, error) from error
-
-
-def _not_serializable(value: Any, what: str, error: Exception) -> AppendError:
-    return AppendError(
-        f"State cannot be recorded: {what} is a {type(value).__module__}.{type(value).__qualname__} that cannot be "
-        f"serialized ({error}).",
-        remedy="Keep state to JSON values, dataclasses, pydantic models or messages, and handles such as files or "
-        "connections out of it.",
-    )
-
-
-def _split(
-    checkpoint: Checkpoint, new_versions: ChannelVersions, serde: SerializerProtocol
-) -> tuple[dict[str, Any], list[tuple[str, str, str, bytes | None]]]:
-    """Divide the channel values as LangGraph does: primitives inline, everything else new as blobs."""
-    inline: dict[str, Any] = {}
-    blobs: list[tuple[str, str, str, bytes | None]] = []
-    for channel, value in checkpoint["channel_values"].items():
-        if value is None or isinstance(value, (str, int, float, bool)):
-            inline[channel] = value
-            continue
-        if isinstance(value, _DeltaSnapshot):
-            inline[channel] = True
-        if channel in new_versions:
-            blobs.append((channel, str(new_versions[channel]), *dump(value, serde, f"channel {channel!r}")))
-    return inline, blobs
-
-
-def _changes(
-    before: CheckpointTuple | None,
-    checkpoint: Checkpoint,
-    new_versions: ChannelVersions,
-    serde: SerializerProtocol,
-    call: Call | None,
-) -> list[dict[str, Json]]:
-    old: dict[str, Any] = dict(before.checkpoint["channel_values"]) if before else {}
-    new: dict[str, Any] = dict(checkpoint["channel_values"])
-    for channel, follower in (call.followed if call else {}).items():
-        if channel in new_versions:
-            old[channel], new[channel] = follower.step(new.get(channel))
-    changes: list[dict[str, Json]] = []
-    for channel in sorted(new_versions):
-        if channel.startswith(_INTERNAL):
-            continue
-        change: dict[str, Json] = {"channel": channel}
-        if (value := old.get(channel, MISSING)) is not MISSING:
-            change["old"] = tag(value, serde, f"channel {channel!r}")
-        if (value := new.get(channel, MISSING)) is not MISSING:
-            change["new"] = tag(value, serde, f"channel {channel!r}")
-        changes.append(change)
-    return changes
 
 
 def _as_saved(write: CheckpointWrite, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> CheckpointTuple:

@@ -28,25 +28,11 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from .core import Core
+from .effects import Keep, Kept, Mode, Plan, Settle, Unit
 from .errors import ConfigurationError
 from .home import home_folder
 from .pending import AsyncPending
-from .plans import (
-    Audited,
-    Keep,
-    Kept,
-    Mode,
-    Plan,
-    Settle,
-    Unit,
-    found_plan,
-    matches,
-    open_plan,
-    put_plan,
-    run_of,
-    tuple_plan,
-    writes_plan,
-)
+from .plans import Audited, found_plan, matches, open_plan, put_plan, run_of, tuple_plan, writes_plan
 from .serde import strict_serializer
 from .shell import OPTIONS, SNAPSHOT, idle, no_pipeline, refuse, unreachable
 from .steps import arun

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from .append import MOST
 from .core import Core
+from .effects import Keep, Plan
 from .entry import Entry
 from .errors import AppendError
 from .pending import AsyncPending
-from .plans import Keep, Plan, keep_plan, together_plan
+from .plans import keep_plan, together_plan
 from .save import WritesSave
 
 _SOON = 0.002  # seconds until what nobody waits for is committed all the same

@@ -13,18 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from countersign.audit.body import Body, parse_body
 from countersign.audit.canonical import MAX_INT, Json, canonical, format_time
 from countersign.audit.entry import (
     GENESIS,
     MAX_BODY,
     Actor,
-    Body,
     CheckpointRef,
     Entry,
     EntryDraft,
     Workflow,
     leaf_hash,
-    parse_body,
     payload_digest,
 )
 from countersign.audit.errors import AppendError, MalformedError

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from countersign.audit.body import parse_body
 from countersign.audit.canonical import canonical
-from countersign.audit.entry import EntryDraft, check_origin, parse_body
+from countersign.audit.entry import EntryDraft, check_origin
 from countersign.audit.errors import ConfigurationError, MalformedError
 from countersign.audit.keys import FileKey, IntroducedKey, KeyFolder, Trust, introduced, introduction
 from unit.samples import DEPLOYMENT, GRAPH, ORIGIN, TRUST, sealed

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from countersign.audit.entry import GENESIS, SYSTEM, Actor, Body, Entry, EntryDraft
+from countersign.audit.body import Body
+from countersign.audit.entry import GENESIS, SYSTEM, Actor, Entry, EntryDraft
 from countersign.audit.ledger import Ledger
 from countersign.audit.overlap import Overlaps
 from countersign.audit.verify import Report, TrailCheck, Verdict

@@ -10,19 +10,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from countersign.audit.body import parse_body
 from countersign.audit.canonical import canonical, format_time, parse, parse_time
 from countersign.audit.chain import check_keys_trail
-from countersign.audit.entry import (
-    Actor,
-    CheckpointRef,
-    Entry,
-    EntryDraft,
-    Workflow,
-    envelope,
-    pae,
-    parse_body,
-    seal,
-)
+from countersign.audit.entry import Actor, CheckpointRef, Entry, EntryDraft, Workflow, envelope, pae, seal
 from countersign.audit.errors import MalformedError, VerificationError
 from countersign.audit.keys import FileKey, PublicKey, Trust
 from countersign.audit.rows import TABLES, Column, bind, parse_rows
