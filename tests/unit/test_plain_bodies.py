@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from countersign.audit.canonical import MAX_INT, Json, canonical, parse
 from countersign.audit.body import _parse_plain, _parse_thoroughly
+from countersign.audit.canonical import MAX_INT, Json, canonical, parse
 from countersign.audit.errors import MalformedError
 from unit.samples import four, members, note, sealed
 
