@@ -81,23 +81,36 @@ def in_words(entries: Sequence[Mapping[str, Any]], *, at_once: bool = False) -> 
 def as_submitted(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a run's entries as LangGraph submitted them, where it saves from threads: the sync saver.
 
-    There the delivery of an answer may commit beside what the answered node writes, and the checkpoint that a run
-    begins with beside the writes to it. `run.resumed`, which holds the answer, is there before any.
+    There the delivery of an answer may commit beside what the answered node writes, the checkpoint that a run begins
+    with beside the writes to it, and a checkpoint beside the writes that led to it. `run.resumed`, which holds the
+    answer, is there before any.
     """
     delivered = [body for body in entries if body["kind"] == "writes.saved" and not body["detail"]["path"]]
     ordered = [body for body in entries if body not in delivered]
     opened = next((at + 1 for at, body in enumerate(ordered) if body["kind"] == "run.resumed"), 0)
     ordered[opened:opened] = delivered
     for body in entries:
-        if body["kind"] == "checkpoint.saved":
-            at = ordered.index(body)
-            first = next((before for before in range(at) if _place(ordered[before]) == _place(body)), at)
+        at = ordered.index(body)
+        behind = {"checkpoint.saved": _writes_to, "writes.saved": _led_to_by}.get(body["kind"])
+        if behind:
+            first = next((before for before in range(at) if behind(body, ordered[before])), at)
             ordered.insert(first, ordered.pop(at))
     return ordered
 
 
-def _place(body: Mapping[str, Any]) -> Any:
-    return body["checkpoint"]["id"] if body["kind"] in ("checkpoint.saved", "writes.saved") else None
+def overtaken(entries: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether a checkpoint of LangGraph's loop is there without any of the writes that led to it."""
+    written = {body["checkpoint"]["id"] for body in entries if body["kind"] == "writes.saved"}
+    loops = [body for body in entries if body["kind"] == "checkpoint.saved" and body["detail"]["source"] == "loop"]
+    return any(body["checkpoint"]["parent"] not in written for body in loops)
+
+
+def _writes_to(checkpoint: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(other["kind"] == "writes.saved" and other["checkpoint"]["id"] == checkpoint["checkpoint"]["id"])
+
+
+def _led_to_by(writes: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(other["kind"] == "checkpoint.saved" and other["checkpoint"]["parent"] == writes["checkpoint"]["id"])
 
 
 def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
