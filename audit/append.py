@@ -41,23 +41,22 @@ _ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 _HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
 
-# The parameters that all of the database's own functions for appending begin with, before and behind the seq of the
-# entry before.
-_BEFORE: LiteralString = "%s::bigint, %s::bigint, %s::text, "
-_BEHIND: LiteralString = ", %b::bytea, %s::text, %s::timestamptz, %b::bytea, %b::bytea, %b::bytea, %b::bytea, %b::bytea"
+_SHARED = 4  # parameters of a chain that stand once: both locks, the trail, and the seq that it ends with
+_ENTRY: tuple[LiteralString, ...] = ("bytea", "text", "timestamptz", "bytea", "bytea", "bytea", "bytea", "bytea")
+"""The types of what each of the database's own functions for appending takes of an entry."""
 
 
 class Also(NamedTuple):
-    """A function that appends and writes rows as well: its name, its own parameters, behind the common ones."""
+    """A function that appends and writes rows as well: its name, and its own parameters behind those of the entry."""
 
     function: LiteralString
-    sql: LiteralString
+    types: tuple[LiteralString, ...]
     params: Sequence[Any]
 
 
 MOST = 8
 """Entries in one statement: each number and order of what they write is a statement of its own to prepare."""
-_ENTRY_ALONE = Also("countersign.append", "", ())
+_ENTRY_ALONE = Also("countersign.append", (), ())
 
 
 class Part(NamedTuple):
@@ -174,15 +173,13 @@ class Appender:
         if trail == KEYS_TRAIL and any(not part.draft.kind.startswith("key.") for part in parts):
             raise AppendError("Only events of keys may stand in @keys.", trail=trail)
         entries = self._chain(known, [part.draft for part in parts])
-        lock = trail_lock(trail)
-        params: list[Any] = []
+        params: list[Any] = [_KEYS_LOCK, trail_lock(trail), trail, known.seq]
         prev = known.leaf_hash
         for entry, part in zip(entries, parts, strict=True):
-            params += (_KEYS_LOCK, lock, trail) if params else (_KEYS_LOCK, lock, trail, known.seq)
             params += (prev, entry.kind, entry.occurred_at, entry.body, entry.keyid, entry.signature)
             params += (entry.salt, entry.data, *part.also.params)
             prev = entry.leaf_hash
-        rows = yield Statement(_chained(tuple(part.also[:2] for part in parts)), params)
+        rows = yield Statement(_chained(tuple(part.also[:2] for part in parts)), params, numbered=True)
         if rows[0][0] is None:
             return None
         if rows[0] != tuple(entry.seq for entry in entries):
@@ -257,25 +254,23 @@ class Appender:
 
 
 @lru_cache(256)
-def _chained(calls: tuple[tuple[LiteralString, LiteralString], ...]) -> LiteralString:
+def _chained(calls: tuple[tuple[LiteralString, tuple[LiteralString, ...]], ...]) -> LiteralString:
     """Return the statement that calls these functions one behind the other, each given the seq that the last returned.
 
     It is NULL where the trail did not end as expected, and then each of them does nothing.
     """
-    if len(calls) == 1:
-        ((function, own),) = calls
-        return f"SELECT {function}({_BEFORE}%s::bigint{_BEHIND}{own})"
-    names: list[LiteralString] = []
-    parts: list[LiteralString] = []
-    for function, own in calls:
-        name: LiteralString = "e" + "i" * (len(names) + 1)
-        before: LiteralString = f"{names[-1]}.seq" if names else "%s::bigint"
-        source: LiteralString = f" FROM {names[-1]}" if names else ""
-        call: LiteralString = f"SELECT {function}({_BEFORE}{before}{_BEHIND}{own}) AS seq{source}"
-        parts.append(f"{name} AS MATERIALIZED ({call})")
-        names.append(name)
-    found: LiteralString = ", ".join(f"{name}.seq" for name in names)
-    return "WITH " + ", ".join(parts) + f" SELECT {found} FROM " + ", ".join(names)
+    parts: list[str] = []
+    number = _SHARED
+    for position, (function, types) in enumerate(calls):
+        before, source = (f"e{position}.seq", f" FROM e{position}") if position else ("$4::bigint", "")
+        own = ", ".join(f"${number + nth}::{kind}" for nth, kind in enumerate((*_ENTRY, *types), 1))
+        number += len(_ENTRY) + len(types)
+        parts.append(f"SELECT {function}($1::bigint, $2::bigint, $3::text, {before}, {own}) AS seq{source}")
+    if len(parts) == 1:
+        return parts[0]
+    names = [f"e{position}" for position in range(1, len(parts) + 1)]
+    steps = ", ".join(f"{name} AS MATERIALIZED ({part})" for name, part in zip(names, parts, strict=True))
+    return f"WITH {steps} SELECT {', '.join(f'{name}.seq' for name in names)} FROM {', '.join(names)}"
 
 
 def _check_name(trail: str) -> None:

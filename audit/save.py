@@ -33,10 +33,8 @@ from .values import changes, dump, interrupts_in, listed, split, tag
 INTERRUPT = "__interrupt__"
 _EDIT_PATH = "~__interrupt__"  # the task path of LangGraph's update_state
 _INTERNAL = ("__", "branch:")
-_PUT: LiteralString = (
-    ", %s::text, %s::text, %s::text, %s::text, %s::text, %s::text[], %s::text[], %s::text[], %b::bytea[]"
-)
-_PUT_WRITES: LiteralString = ", %s::text, %s::text, %s::text, %s::text, %s::int[], %s::text[], %s::text[], %b::bytea[]"
+_PUT: tuple[LiteralString, ...] = (*["text"] * 5, "text[]", "text[]", "text[]", "bytea[]")
+_PUT_WRITES: tuple[LiteralString, ...] = (*["text"] * 4, "int[]", "text[]", "text[]", "bytea[]")
 
 
 @dataclass(frozen=True, slots=True)

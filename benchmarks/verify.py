@@ -43,9 +43,9 @@ from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
 
 ROUNDS = 15
-ENTRIES = 100_000
+ENTRIES = 200_000
 MOST = int(os.environ.get("COUNTERSIGN_BENCH_ENTRIES", "1000000"))
-LEAST = MOST // 10
+LEAST = max(MOST // 10, ENTRIES)
 JOBS = len(os.sched_getaffinity(0))
 MIB = 1024  # /proc counts in KiB
 _RAW = 10_000

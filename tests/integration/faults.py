@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
+from unittest.mock import patch
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from conftest import _LOCK, Database, on_database
-from countersign.audit import AsyncAuditedPostgresSaver
+from countersign.audit import AsyncAuditedPostgresSaver, steps
 from countersign.audit.append import Appender
 from countersign.audit.deployment import open_steps
 from countersign.audit.entry import EntryDraft
@@ -67,15 +68,14 @@ class Act(Count):
             self.deed(conn)
 
 
-class WatchedCursor(AsyncCursor[Any]):
+class MeddlingCursor(AsyncRawCursor[Any]):
     """Lets the connection's `meddle` do something before the first save of each sort goes out as one statement."""
 
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         conn = self.connection
-        assert isinstance(conn, WatchedConnection)
         save = " ".join(re.findall(r"countersign[.]\w+", str(query)))
         outside = conn.info.transaction_status == TransactionStatus.IDLE  # inside, the trail's lock is held
-        if conn.meddle and save and outside and save not in conn.meddled:
+        if isinstance(conn, WatchedConnection) and conn.meddle and outside and save not in conn.meddled:
             conn.meddled.add(save)
             conn.meddle()
         return await super().execute(query, *args, **kwargs)
@@ -112,11 +112,12 @@ class WatchedConnection(AsyncConnection[Any]):
 @asynccontextmanager
 async def watched_saver(url: str, home: Path) -> AsyncIterator[AsyncAuditedPostgresSaver]:
     """Yield a saver on a watched connection of its own, which has checked schema and keys."""
-    conn = await WatchedConnection.connect(url, autocommit=True, row_factory=dict_row, cursor_factory=WatchedCursor)
-    async with conn:
-        saver = AsyncAuditedPostgresSaver(conn, home=home)
-        await saver.setup()
-        yield saver
+    conn = await WatchedConnection.connect(url, autocommit=True, row_factory=dict_row)
+    with patch.object(steps, "AsyncRawCursor", MeddlingCursor):
+        async with conn:
+            saver = AsyncAuditedPostgresSaver(conn, home=home)
+            await saver.setup()
+            yield saver
 
 
 @contextmanager
