@@ -35,7 +35,7 @@ Signers = Sequence[tuple[tuple[str, ...], Signer]]
 """Which signer vouches for which kinds; the first that fits signs."""
 
 _KEYS_LOCK = 0x636F756E74657273  # "counters": any constant, the same in every process of this database
-_OWN_TRAILS = (KEYS_TRAIL, SYSTEM_TRAIL)
+OWN_TRAILS = (KEYS_TRAIL, SYSTEM_TRAIL)
 
 _ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_lock_shared(%s)"
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
@@ -275,7 +275,7 @@ def _chained(calls: tuple[tuple[LiteralString, tuple[LiteralString, ...]], ...])
 
 def _check_name(trail: str) -> None:
     try:
-        check_trail(trail, own=trail in _OWN_TRAILS)
+        check_trail(trail, own=trail in OWN_TRAILS)
     except MalformedError as error:
         raise AppendError(
             error.message, remedy="Choose another thread id; a UUID always works.", trail=trail

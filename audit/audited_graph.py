@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -34,6 +35,10 @@ _MAP = "checkpoint_map"
 _PRIVATE = ("__pregel_", "__countersign")
 
 
+_unseen: ContextVar[bool] = ContextVar("countersign_unseen", default=False)
+"""Whether the chunks of the run that begins are gathered, and shown to nobody before it ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How a graph was attached."""
@@ -52,7 +57,9 @@ class Rules:
 
 
 class AuditedGraph(Pregel[Any, Any, Any, Any]):
-    """A graph whose runs and edits are recorded: `invoke` and its like all come through the four methods here."""
+    """A graph whose runs and edits are recorded: whatever LangGraph offers comes through `stream`, `bulk_update_state`
+    and their twins here.
+    """
 
     _rules: ClassVar[Rules]
 
@@ -67,8 +74,22 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
     def _saver(self) -> AnySaver:
         return self._rules.saver
 
+    async def ainvoke(self, *args: Any, **options: Any) -> Any:
+        """As LangGraph's. Nobody sees the chunks it gathers, so only its return waits until all is committed."""
+        with _gathering():
+            return await super().ainvoke(*args, **options)
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        """As `ainvoke`."""
+        with _gathering():
+            return super().invoke(*args, **options)
+
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002
-        """Run the graph as LangGraph does, between an entry that it begins and one that says how it ended."""
+        """Run the graph as LangGraph does, between an entry that it begins and one that says how it ended.
+
+        A chunk is handed out when all that was saved before it is committed.
+        """
+        unseen = _unseen.get()
         call = self._call(config)
         run_config = _run_config(config, call, AsyncHandler(self, self._rules.pauses_within, self._saver, call))
         loaded = await self._aload(call)
@@ -81,7 +102,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
                 cast("AsyncGenerator[Any]", super().astream(input, run_config, **_options(options)))
             ) as chunks:
                 async for chunk in chunks:
-                    if shown := questions(chunk):
+                    if (shown := questions(chunk)) or not unseen:
                         await self._saver.adrive(settle_plan(call, shown))
                     yield chunk
             await self._saver.adrive(self._end_plan(call))
@@ -95,6 +116,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002
         """As `astream`."""
+        unseen = _unseen.get()
         call = self._call(config)
         run_config = _run_config(config, call, Handler(self, self._rules.pauses_within, self._saver, call))
         loaded = self._load(call)
@@ -105,7 +127,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             self._saver.drive(self._opening_plan(call, opening, loaded))
             with closing(cast("Generator[Any]", super().stream(input, run_config, **_options(options)))) as chunks:
                 for chunk in chunks:
-                    if shown := questions(chunk):
+                    if (shown := questions(chunk)) or not unseen:
                         self._saver.drive(settle_plan(call, shown))
                     yield chunk
             self._saver.drive(self._end_plan(call))
@@ -138,7 +160,9 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             call.followed = _followed(channels, self.get_state(edited).values)
         call.handover = [(call.configurable.get("checkpoint_id"), loaded)]
         with calling(call):
-            return super().bulk_update_state(edited, supersteps)
+            done = super().bulk_update_state(edited, supersteps)
+            self._saver.drive(settle_plan(call, set()))
+        return done
 
     def _edit(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> Call:
         call = self._call(config, editing=True)
@@ -237,7 +261,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
 
         if opening is not None:
             core.live.add(call.run)
-            yield Keep(Record(call.trail, drafts), call, recorded, behind=False, later=True)
+            yield Keep(Record(call.trail, drafts, follows=True), call, recorded, behind=False, later=True)
             call.opened = True
         call.handover = [(call.configurable.get("checkpoint_id"), opening.start if opening else loaded)]
 
@@ -277,6 +301,15 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
                 remedy="Call it inside `with acting_as(...)`.",
                 trail=call.trail,
             )
+
+
+@contextmanager
+def _gathering() -> Iterator[None]:
+    token = _unseen.set(True)
+    try:
+        yield
+    finally:
+        _unseen.reset(token)
 
 
 def _followed(channels: Mapping[str, DeltaChannel[Any]], values: Any) -> dict[str, Followed]:

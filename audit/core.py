@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .append import Also, Appender, Part
+from .append import OWN_TRAILS, Also, Appender, Part
 from .chain import Link, check_entry
 from .deployment import open_steps
 from .entry import SYSTEM_TRAIL, Entry, EntryDraft
@@ -202,6 +202,13 @@ class Core:
         ledger = self._ledgers.get(trail)
         return ledger.latest(ns) if ledger else None
 
+    def follows(self, trail: str) -> bool:
+        """Tell whether this process remembers what `trail` says, up to the end it knows of. What falls out of memory
+        is not "nothing": it has to be read again, under the trail's lock, before anything is concluded from it.
+        """
+        ledger = self._ledgers.get(trail)
+        return ledger is not None and ledger.link.seq >= self.appender.known(trail).seq
+
     def moved(self, trail: str) -> int:
         """Return the newest entry of `trail` that binds a row, as far as this process has read it."""
         ledger = self._ledgers.get(trail)
@@ -237,7 +244,7 @@ class Core:
     def _lock_steps(self, trail: str) -> Steps[dict[str, Link]]:
         heads = yield from self.appender.lock_steps([trail])
         head = heads[trail]
-        known = self._ledgers.get(trail)
+        known = self._ledgers.get(trail) if trail in OWN_TRAILS else self._ledger(trail)
         if known is None or head == known.link:
             return heads
         try:

@@ -56,6 +56,8 @@ class Record:
 
     trail: str
     make: Callable[[], Sequence[EntryDraft]]
+    follows: bool = False
+    """Whether `make` asks what the trail says of its thread, so that this process must have read it to its end."""
 
 
 @dataclass(frozen=True, slots=True)

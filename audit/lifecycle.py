@@ -44,6 +44,8 @@ class Handler(GraphCallbackHandler):
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """Record static pauses; the questions of a dynamic one were recorded with LangGraph's writes."""
+        if not self._is_ours(event):
+            return
         self._note(event)
         if self._is_static(event):
             snapshot = self.graph.get_state(_paused(self.call), subgraphs=self.pauses_within)
@@ -82,6 +84,10 @@ class Handler(GraphCallbackHandler):
         """Note a node's name under its task's id, with which LangGraph ends the namespace of what the node calls."""
         _, _, task = str(metadata.get("langgraph_checkpoint_ns", "")).rpartition(":")
         self.call.nodes[task] = str(metadata["langgraph_node"])
+
+    def _is_ours(self, event: GraphInterruptEvent) -> bool:
+        """Tell whether it is this run that pauses, and no graph with a saver of its own that one of its nodes calls."""
+        return str(event.run_id) == self.call.run
 
     def _note(self, event: GraphInterruptEvent) -> None:
         self.call.paused = True
@@ -129,6 +135,8 @@ class AsyncHandler(Handler):
 
     async def on_interrupt(self, event: GraphInterruptEvent) -> None:  # type: ignore[override]
         """As Handler's."""
+        if not self._is_ours(event):
+            return
         self._note(event)
         if self._is_static(event):
             snapshot = await self.graph.aget_state(_paused(self.call), subgraphs=self.pauses_within)

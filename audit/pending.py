@@ -20,6 +20,7 @@ from .errors import AppendError
 from .recent import Recent
 
 _PATIENCE = 30
+_RUNTIME = "__pregel_runtime"  # LangGraph puts it into the config of a run, and of nothing else
 Kept = Callable[[str], Awaitable[None]]
 
 
@@ -32,7 +33,8 @@ class _Failures:
     def forget(self, config: RunnableConfig) -> None:
         """Start over where a load without `attach` begins a new run; with it, each run has a name of its own."""
         configurable = config["configurable"]
-        if call_of(config) is None and not configurable.get("checkpoint_ns"):
+        begins = _RUNTIME in configurable and not configurable.get("checkpoint_ns")  # anybody else only looks
+        if begins and call_of(config) is None:
             self._failed.discard((str(configurable["thread_id"]), None))
 
     def fail(self, thread: str, run: str | None, error: BaseException) -> None:

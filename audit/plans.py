@@ -205,7 +205,7 @@ def together_plan(core: Core, works: Sequence[Save | Record]) -> Plan[list[Seque
     Then rows were there before, the trail went on elsewhere, or what the database would print was not foreseen.
     """
     yield from open_plan(core)
-    found = [swift for work in works if (swift := _swift(work)) is not None]
+    found = [swift for work in works if (swift := _swift(core, work)) is not None]
     if len(found) < len(works):
         return None
     saved: list[Saved] | None = None
@@ -221,7 +221,9 @@ def together_plan(core: Core, works: Sequence[Save | Record]) -> Plan[list[Seque
     return [one.entries for one in saved]
 
 
-def _swift(work: Save | Record) -> Swift | None:
+def _swift(core: Core, work: Save | Record) -> Swift | None:
+    if work.follows and not core.follows(work.trail):
+        return None
     if isinstance(work, Record):
         return Swift(work.make())
     if (forecast := work.forecast()) is None:

@@ -62,6 +62,10 @@ class Save(Protocol):
     def drafts(self, written: Written) -> list[EntryDraft]:
         """Return the entries that bind the rows; none when no row was inserted or replaced."""
 
+    @property
+    def follows(self) -> bool:
+        """Whether it asks what the trail says of the thread, so that this process must have read it to its end."""
+
     def forecast(self) -> Forecast | None:
         """Return how to do it in one statement if all rows are new, as they nearly always are; None if unsure."""
 
@@ -84,6 +88,11 @@ class PutSave:
     def trail(self) -> str:
         """The thread it belongs to."""
         return self.write.thread
+
+    @property
+    def follows(self) -> bool:
+        """An edit looks whether the thread went on since it began."""
+        return self.call is not None and self.call.editing
 
     def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
         """Write the checkpoint and its blobs."""
@@ -136,6 +145,11 @@ class WritesSave:
     def trail(self) -> str:
         """The thread it belongs to."""
         return self.writes.thread
+
+    @property
+    def follows(self) -> bool:
+        """Nothing is asked."""
+        return False
 
     def write_steps(self, ledger: Callable[[], Steps[Ledger]]) -> Steps[Written]:
         """Write the rows."""
