@@ -49,7 +49,7 @@ def attach(
 
     Raises ConfigurationError when `graph` is not a compiled LangGraph graph, or is attached already.
     """
-    _check(graph, saver, new_input)
+    _check(graph, saver, new_input, name, version)
     own = cast("AnySaver", saver.with_allowlist(_state_types(graph)))
     _say_replaced(graph, saver)
     rules = Rules(
@@ -67,7 +67,7 @@ def attach(
     return cast("G", audited(**(attributes | {"checkpointer": own})))
 
 
-def _check(graph: Any, saver: Any, new_input: str) -> None:
+def _check(graph: Any, saver: Any, new_input: str, name: Any, version: Any) -> None:
     if not isinstance(graph, Pregel):
         raise ConfigurationError(
             f"attach takes a compiled graph, not a {type(graph).__name__}.",
@@ -80,6 +80,18 @@ def _check(graph: Any, saver: Any, new_input: str) -> None:
             f"attach takes an audited saver, not a {type(saver).__name__}.",
             remedy="Use AuditedPostgresSaver in place of PostgresSaver, AsyncAuditedPostgresSaver of its twin.",
         )
+    for said, text in (("name", name), ("version", version)):
+        if text is not None and not (isinstance(text, str) and text.strip()):
+            raise ConfigurationError(
+                f"attach({said}={text!r}) is no text.", remedy="Pass what shall stand in every entry, such as '1.4'."
+            )
+    for path, inner in graph.get_subgraphs(recurse=True):
+        if getattr(inner, "checkpointer", None) is False:
+            raise ConfigurationError(
+                f"The subgraph {path!r} was compiled with checkpointer=False: LangGraph fails when it runs under sync "
+                "durability, which an audited run demands.",
+                remedy="Compile it without; it then uses its caller's saver, and is recorded.",
+            )
     if new_input not in get_args(NewInput):
         raise ConfigurationError(
             f"attach(new_input={new_input!r}) is neither 'record' nor 'refuse'.", remedy="Say one of the two."

@@ -17,12 +17,14 @@ from weakref import WeakValueDictionary
 from langgraph.checkpoint.base import CheckpointTuple
 
 from .differences import Followed
-from .entry import UNATTRIBUTED, Actor, CheckpointRef, EntryDraft, Workflow
-from .errors import AppendError
+from .entry import SYSTEM, UNATTRIBUTED, Actor, CheckpointRef, EntryDraft, Workflow
+from .errors import AppendError, ConfigurationError
 from .kinds import Kind
 
 CONFIG_KEY = "__countersign_call"
 _AUTH_USER = "langgraph_auth_user"
+_RESERVED = frozenset({SYSTEM.id, UNATTRIBUTED.id})
+_LONGEST = 255
 _call: ContextVar[Call | None] = ContextVar("countersign_call", default=None)
 _actor: ContextVar[Actor | None] = ContextVar("countersign_actor", default=None)
 _calls: WeakValueDictionary[str, Call] = WeakValueDictionary()
@@ -144,14 +146,28 @@ def acting_as(actor_id: str, *, role: str | None = None, via: str = "application
     """Attribute every run and edit started inside the block to this person.
 
     `actor_id` is an opaque id, never a name or address: it stays in the trail for ever. `via` says how identity was
-    proved; `application` means that the embedding program says so.
+    proved; `application` means that the embedding program says so. Raises ConfigurationError for what names nobody: an
+    empty text, or the names that stand for the system itself.
     """
+    for name, text in (("actor_id", actor_id), ("via", via), ("role", role)):
+        if text is not None or name != "role":
+            _check_who(name, text)
     actor = Actor(actor_id, via, role)
     token = _actor.set(actor)
     try:
         yield actor
     finally:
         _actor.reset(token)
+
+
+def _check_who(name: str, text: Any) -> None:
+    plain = isinstance(text, str) and text.strip() and text.isprintable() and len(text) <= _LONGEST
+    if not plain or text in _RESERVED:
+        raise ConfigurationError(
+            f"acting_as({name}={text!r}) names nobody: it takes a text of 1 to {_LONGEST} printable characters, and "
+            f"neither {' nor '.join(sorted(_RESERVED))}.",
+            remedy="Pass the opaque id under which your own sign-in knows the person.",
+        )
 
 
 def acting(configurable: Mapping[str, Any], *, auth_user: bool) -> Actor:

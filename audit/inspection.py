@@ -283,11 +283,8 @@ def _about_part(path: str, part: Any, found: Part) -> Iterator[Remark]:
             "Compile it without a saver (it then uses the caller's), or with checkpointer=True.",
         )
     if path != ROOT and part.checkpointer is False:
-        message = "The subgraph keeps no checkpoints: only what it returns is recorded, and nothing in it can pause."
-        if any(node.may_ask or node.pauses for node in found.nodes):
-            yield _must(path, message, "Compile it without checkpointer=False.")
-        else:
-            yield _know(path, message)
+        message = "The subgraph was compiled with checkpointer=False, with which LangGraph fails under sync durability."
+        yield _must(path, message, "Compile it without checkpointer=False.")
     for node in found.nodes:
         yield from _about_node(path, node, cached=bool(part.nodes[node.name].cache_policy))
 

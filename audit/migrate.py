@@ -74,13 +74,16 @@ def migrate(url: str, home: Path, origin: str | None = None) -> Migrated:
         except CommandError as error:
             raise ConfigurationError(
                 f"The schema of this database is of a revision that this version does not know: {error}",
-                remedy="Upgrade the package: pip install --upgrade countersign",
+                remedy="Use the version of this project that migrated it, or a newer one.",
             ) from error
         except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
             cause = error if isinstance(error, psycopg.Error) else error.orig
             what, remedy = explain(cause) if isinstance(cause, psycopg.Error) else (str(error), "")
             if getattr(cause, "sqlstate", None) == "42501":
-                remedy = "Let a database administrator run what `countersign migrate --sql` prints, then migrate again."
+                remedy = (
+                    "Let a database administrator run what `countersign migrate --sql` prints, then "
+                    "`GRANT countersign_app TO` the role that migrates, and migrate again."
+                )
             raise ConfigurationError(what, remedy=remedy) from error
     return Migrated(folder.trust().origin, folder.path, changed, created)
 

@@ -44,6 +44,8 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
             _stop(error.message, error.remedy)
         except psycopg.Error as error:
             _stop(*explain(error))
+        except OSError as error:  # a full disk or a reader that went away is no verdict either
+            _stop(f"{error.filename or 'Reading or writing'} failed: {error.strerror or error}.", "")
 
     return guarded
 

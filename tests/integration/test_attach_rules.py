@@ -73,3 +73,41 @@ async def test_another_checkpointer_is_replaced_and_that_is_said(
 async def test_a_rule_that_does_not_exist_is_refused(saver: AsyncAuditedPostgresSaver) -> None:
     with pytest.raises(ConfigurationError, match="neither"):
         attach(order_graph().compile(), saver, new_input="perhaps")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ({"actor_id": ""}, "actor_id"),
+        ({"actor_id": " "}, "actor_id"),
+        ({"actor_id": "a\nb"}, "actor_id"),
+        ({"actor_id": "x" * 256}, "actor_id"),
+        ({"actor_id": "system"}, "actor_id"),
+        ({"actor_id": "unattributed"}, "actor_id"),
+        ({"actor_id": None}, "actor_id"),
+        ({"actor_id": 5}, "actor_id"),
+        ({"actor_id": "p-17", "via": "system"}, "via"),
+        ({"actor_id": "p-17", "via": ""}, "via"),
+        ({"actor_id": "p-17", "role": ""}, "role"),
+        ({"actor_id": "p-17", "role": 4}, "role"),
+    ],
+)
+def test_nobody_acts_as_nobody_or_as_the_system(said: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"acting_as\\({place}=") as refused, acting_as(**said):
+        pass
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize("said", [{"name": ""}, {"name": 5}, {"version": 1}, {"version": " "}])
+async def test_what_stands_in_every_entry_is_a_text(saver: AsyncAuditedPostgresSaver, said: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"attach\\({next(iter(said))}="):
+        attach(order_graph().compile(), saver, **said)
+
+
+async def test_a_subgraph_without_checkpoints_is_refused(saver: AsyncAuditedPostgresSaver) -> None:
+    """LangGraph fails on it under sync durability, with or without an audit."""
+    outer = order_graph()
+    outer.add_node("inner", order_graph().compile(checkpointer=False))
+    outer.add_edge("order", "inner")
+    with pytest.raises(ConfigurationError, match="checkpointer=False"):
+        attach(outer.compile(), saver)

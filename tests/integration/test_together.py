@@ -27,7 +27,7 @@ async def test_a_case_is_five_commits(database: Database, saver: AsyncAuditedPos
         told.append([entry.kind for one in saved for entry in one.entries])
         committed(saved)
 
-    saver.core.committed = note  # type: ignore[method-assign]
+    saver.core.committed = note  # type: ignore[assignment, method-assign]
     await graph.ainvoke(NEW_ORDER, config)
     await graph.aupdate_state(config, {"decision": "approved"})
     await graph.ainvoke(None, config)
