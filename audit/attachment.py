@@ -80,22 +80,31 @@ def _check(graph: Any, saver: Any, new_input: str, name: Any, version: Any) -> N
             f"attach takes an audited saver, not a {type(saver).__name__}.",
             remedy="Use AuditedPostgresSaver in place of PostgresSaver, AsyncAuditedPostgresSaver of its twin.",
         )
+    _check_subgraphs(graph)
+    _check_names(name, version)
+    if new_input not in get_args(NewInput):
+        raise ConfigurationError(
+            f"attach(new_input={new_input!r}) is neither 'record' nor 'refuse'.", remedy="Say one of the two."
+        )
+
+
+def _check_names(name: Any, version: Any) -> None:
     for said, text in (("name", name), ("version", version)):
         if text is not None and not (isinstance(text, str) and text.strip()):
             raise ConfigurationError(
                 f"attach({said}={text!r}) is no text.", remedy="Pass what shall stand in every entry, such as '1.4'."
             )
-    for path, inner in graph.get_subgraphs(recurse=True):
-        if getattr(inner, "checkpointer", None) is False:
+
+
+def _check_subgraphs(graph: Pregel[Any, Any, Any, Any]) -> None:
+    # LangGraph does not name those among a graph's subgraphs.
+    for name, node in (item for part in _parts(graph) for item in getattr(part, "nodes", {}).items()):
+        if isinstance(node.bound, Pregel) and node.bound.checkpointer is False:
             raise ConfigurationError(
-                f"The subgraph {path!r} was compiled with checkpointer=False: LangGraph fails when it runs under sync "
+                f"The subgraph {name!r} was compiled with checkpointer=False: LangGraph fails when it runs under sync "
                 "durability, which an audited run demands.",
                 remedy="Compile it without; it then uses its caller's saver, and is recorded.",
             )
-    if new_input not in get_args(NewInput):
-        raise ConfigurationError(
-            f"attach(new_input={new_input!r}) is neither 'record' nor 'refuse'.", remedy="Say one of the two."
-        )
 
 
 def _say_replaced(graph: Pregel[Any, Any, Any, Any], own: AnySaver) -> None:
