@@ -24,10 +24,12 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg.rows import dict_row
 
 from .append import _KEYS_LOCK, Appender
+from .canonical import Json
 from .deployment import claimed_origin_steps
 from .entry import KEYS_TRAIL, Actor, EntryDraft, check_origin
 from .errors import ConfigurationError, MalformedError
-from .keys import DEPLOYMENT, GRAPH, KeyFolder, introduction
+from .keyfolder import DEPLOYMENT, GRAPH, LOG, KeyFolder
+from .keys import introduction, log_introduction
 from .kinds import GRAPH_KINDS, Kind
 from .schema import REVISION, check_langgraph_steps, check_revision_steps, revision_steps
 from .steps import Statement, Steps, run
@@ -212,23 +214,22 @@ def _new_keys(conn: psycopg.Connection[Any], home: Path, origin: str) -> KeyFold
         appender = Appender(pending.trust(), [(("*",), pending.key(DEPLOYMENT))])
         appender.append(
             conn,
-            _introduction(pending, DEPLOYMENT, ("*",)),
-            _introduction(pending, GRAPH, GRAPH_KINDS),
+            _introducing(introduction(pending.key(DEPLOYMENT).public, ("*",))),
+            _introducing(introduction(pending.key(GRAPH).public, GRAPH_KINDS)),
+            _introducing(log_introduction(pending.key(LOG).public)),
         )
     return pending.move_to(folder)
 
 
 def _is_whole(folder: KeyFolder) -> bool:
     try:
-        return folder.trust().entry == (folder.key(DEPLOYMENT).public,) and bool(folder.key(GRAPH))
+        return folder.trust().entry == (folder.key(DEPLOYMENT).public,) and all((folder.key(GRAPH), folder.key(LOG)))
     except ConfigurationError:
         return False
 
 
-def _introduction(folder: KeyFolder, name: str, kinds: tuple[str, ...]) -> EntryDraft:
-    return EntryDraft(
-        KEYS_TRAIL, Kind.KEY_INTRODUCED, actor=os_user(), detail=introduction(folder.key(name).public, kinds)
-    )
+def _introducing(detail: dict[str, Json]) -> EntryDraft:
+    return EntryDraft(KEYS_TRAIL, Kind.KEY_INTRODUCED, actor=os_user(), detail=detail)
 
 
 def os_user() -> Actor:

@@ -16,7 +16,8 @@ import psycopg
 from countersign.audit.deployment import claimed_origin_steps
 from countersign.audit.errors import AuditError, ConfigurationError, NotFoundError
 from countersign.audit.home import home_folder
-from countersign.audit.keys import KeyFolder, Trust
+from countersign.audit.keyfolder import KeyFolder
+from countersign.audit.keys import Trust
 from countersign.audit.schema import revision_steps
 from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.trouble import explain

@@ -21,7 +21,7 @@ from psycopg.errors import LockNotAvailable
 from conftest import DEPLOYMENT, GRAPH, Database, on_database
 from countersign.audit import ConfigurationError, attach
 from countersign.audit import migrate as migration
-from countersign.audit.keys import KeyFolder
+from countersign.audit.keyfolder import LOG, KeyFolder
 from countersign.audit.migrate import Migrated, migrate, migration_sql
 from countersign.audit.tables import EVIDENCE_SCHEMA, metadata
 from countersign.audit.verify_database import verify_database
@@ -106,7 +106,7 @@ def test_the_owner_of_the_database_prepares_it_once(fresh: Fresh) -> None:
     assert (again.origin, again.schema_changed, again.keys_created) == (ORIGIN, False, False)
     assert fresh.schema() == schema
     assert {path.name: path.read_bytes() for path in fresh.folder.path.iterdir()} == files
-    assert fresh.keys() == [(1, "key.introduced"), (2, "key.introduced")]
+    assert fresh.keys() == [(seq, "key.introduced") for seq in (1, 2, 3)]
     assert fresh.verdict() == "passed"
 
 
@@ -123,6 +123,7 @@ def test_keys_are_for_their_owner_alone(fresh: Fresh) -> None:
         fresh.folder.path.name: 0o700,
         f"{DEPLOYMENT}.pem": 0o600,
         f"{GRAPH}.pem": 0o600,
+        f"{LOG}.pem": 0o600,
         "trust.json": 0o644,
     }
 
@@ -158,7 +159,7 @@ def test_two_migrations_at_once_make_one_deployment(fresh: Fresh) -> None:
         done = list(threads.map(lambda _: fresh.migrate(), range(2)))
 
     assert sorted((item.schema_changed, item.keys_created) for item in done) == [(False, False), (True, True)]
-    assert fresh.keys() == [(1, "key.introduced"), (2, "key.introduced")]
+    assert fresh.keys() == [(seq, "key.introduced") for seq in (1, 2, 3)]
     assert fresh.verdict() == "passed"
 
 
