@@ -71,6 +71,10 @@ class Fresh:
         # Each run fences its output with a random word.
         return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
+    def files(self) -> dict[Path, bytes]:
+        """Return what lies in the key folder, the log's memory included."""
+        return {path: path.read_bytes() for path in self.folder.path.rglob("*") if path.is_file()}
+
     def keys(self) -> list[tuple[int, str]]:
         with psycopg.connect(self.owner_url) as conn:
             return conn.execute("SELECT seq, kind FROM audit.entries ORDER BY seq").fetchall()
@@ -99,13 +103,13 @@ def fresh(server: EmbeddedDatabase, tmp_path: Path) -> Iterator[Fresh]:
 
 def test_the_owner_of_the_database_prepares_it_once(fresh: Fresh) -> None:
     first = fresh.migrate()
-    schema, files = fresh.schema(), {path.name: path.read_bytes() for path in fresh.folder.path.iterdir()}
+    schema, files = fresh.schema(), fresh.files()
     again = fresh.migrate()
 
     assert (first.origin, first.schema_changed, first.keys_created) == (ORIGIN, True, True)
     assert (again.origin, again.schema_changed, again.keys_created) == (ORIGIN, False, False)
     assert fresh.schema() == schema
-    assert {path.name: path.read_bytes() for path in fresh.folder.path.iterdir()} == files
+    assert fresh.files() == files
     assert fresh.keys() == [(seq, "key.introduced") for seq in (1, 2, 3)]
     assert fresh.verdict() == "passed"
 
@@ -125,6 +129,7 @@ def test_keys_are_for_their_owner_alone(fresh: Fresh) -> None:
         f"{GRAPH}.pem": 0o600,
         f"{LOG}.pem": 0o600,
         "trust.json": 0o644,
+        "log": 0o755,
     }
 
 
@@ -197,7 +202,7 @@ def test_the_tables_of_sqlalchemy_are_those_of_the_migrations(database: Database
 
 def test_a_crash_between_the_key_files_and_the_commit_is_repaired(fresh: Fresh) -> None:
     fresh.migrate("test.invalid/other")
-    fresh.as_admin("TRUNCATE audit.entries CASCADE")
+    fresh.as_admin("TRUNCATE audit.entries, audit.payloads, audit.heads, countersign.unsealed")
     KeyFolder(fresh.pending).create(ORIGIN)
     made = (fresh.pending / f"{DEPLOYMENT}.pem").read_bytes()
     done = fresh.migrate()
@@ -208,7 +213,9 @@ def test_a_crash_between_the_key_files_and_the_commit_is_repaired(fresh: Fresh) 
     assert fresh.verdict() == "passed"
 
 
-@pytest.mark.parametrize("left", [(), (f"{DEPLOYMENT}.pem",), (f"{DEPLOYMENT}.pem", f"{GRAPH}.pem")])
+@pytest.mark.parametrize(
+    "left", [(), ("deployment.pem",), ("deployment.pem", "graph.pem"), ("deployment.pem", "graph.pem", "log.pem")]
+)
 def test_a_crash_while_the_key_files_are_made_is_repaired(fresh: Fresh, left: tuple[str, ...]) -> None:
     KeyFolder(fresh.pending).create(ORIGIN)
     for path in fresh.pending.iterdir():
@@ -249,10 +256,15 @@ def test_rights_that_were_taken_are_given_again(fresh: Fresh) -> None:
     assert sorted(fresh.schema().splitlines()) == sorted(before.splitlines())
 
 
-def test_an_emptied_database_gets_no_second_keys(fresh: Fresh) -> None:
+@pytest.mark.parametrize(
+    ("tables", "what"),
+    [("audit.entries", "signed heads but no @keys"), ("audit.entries, audit.heads", "emptied")],
+    ids=["but for its heads", "whole"],
+)
+def test_an_emptied_database_gets_no_second_keys(fresh: Fresh, tables: str, what: str) -> None:
     fresh.migrate()
-    fresh.as_admin("TRUNCATE audit.entries CASCADE")
-    with pytest.raises(ConfigurationError, match="emptied") as refused:
+    fresh.as_admin(f"TRUNCATE {tables}")
+    with pytest.raises(ConfigurationError, match=what) as refused:
         fresh.migrate()
 
     assert refused.value.remedy
@@ -262,7 +274,7 @@ def test_an_emptied_database_gets_no_second_keys(fresh: Fresh) -> None:
 def test_entries_without_keys_get_no_new_keys(database: Database, tmp_path: Path) -> None:
     database.as_admin("UPDATE audit.payloads SET trail = 'a' WHERE trail = '@keys'")
     database.as_admin("UPDATE audit.entries SET trail = 'a' WHERE trail = '@keys'")
-    with pytest.raises(ConfigurationError, match="has entries but no @keys") as refused:
+    with pytest.raises(ConfigurationError, match="has entries or signed heads but no @keys") as refused:
         migrate(database.owner_url, tmp_path / "home", "test.invalid/new")
 
     assert "countersign verify" in refused.value.remedy
