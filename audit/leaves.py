@@ -15,7 +15,13 @@ from .steps import Statement, Steps
 
 _SEAL_LOCK = 0x636F756E7365616C  # "counseal": any constant, the same in every process of this database
 
-_ISOLATION = "SELECT current_setting('transaction_isolation')"
+# A commit that a crash of the server could take back must not be followed by a head in the memory: whoever turned
+# synchronous_commit off for speed does not have it here.
+_BEGIN = """
+SELECT current_setting('transaction_isolation'),
+    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+        THEN set_config('synchronous_commit', 'on', true) END
+"""
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 _LAST_HEAD = "SELECT number, tree_size, note FROM audit.heads ORDER BY number DESC LIMIT 1"
 _LAST_LEAF = "SELECT leaf_index FROM audit.leaves ORDER BY leaf_index DESC LIMIT 1"
@@ -94,12 +100,12 @@ class NewLeaf(NamedTuple):
 
 
 def lock_steps() -> Steps[None]:
-    """Take the sealer's lock until the transaction ends.
+    """Take the sealer's lock until the transaction ends, and see to it that its commit is durable.
 
     Raises AppendError under any isolation but READ COMMITTED: with an older snapshot the head that the sealer before
     committed would not be seen.
     """
-    rows = yield Statement(_ISOLATION)
+    rows = yield Statement(_BEGIN)
     if rows[0][0] != "read committed":
         raise AppendError(f"Nothing can be sealed under isolation {rows[0][0]!r}.", remedy="Use READ COMMITTED.")
     yield Statement(_LOCK, (_SEAL_LOCK,))

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
 from .body import parse_body
 from .chain import Link
 from .deployment import claimed_origin_steps
 from .entry import KEYS_TRAIL, Signer, leaf_hash
-from .errors import ConfigurationError, MalformedError, VerificationError
+from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .keyfolder import LOG, KeyFolder
 from .leaves import (
     NewEntry,
@@ -158,6 +159,7 @@ class Sealer:
         there on, ConfigurationError where the memory is missing or ahead of the database, and VerificationError where
         what was signed before does not fit what is there.
         """
+        _check_idle(conn)
         count, refused = 0, list[VerificationError]()
         self._left_out = []
         while True:
@@ -230,6 +232,15 @@ class Sealer:
         if head.size != stored.tree_size:
             raise _damaged(stored, f"The row says {stored.tree_size} leaves, the note {head.size}.")
         return note, head
+
+
+def _check_idle(conn: Connection[Any]) -> None:
+    """Raise AppendError unless a transaction begun here commits here: the memory must not be told before."""
+    if not conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
+        raise AppendError(
+            "Nothing can be sealed inside a transaction of somebody else: its head would be known before it is there.",
+            remedy="Seal on a connection in autocommit, outside `with conn.transaction():`.",
+        )
 
 
 def _damaged(stored: StoredHead, why: str) -> VerificationError:

@@ -368,6 +368,21 @@ def test_migrate_refuses_what_it_does_not_know(database: Database, case: str) ->
     assert remedy in refused.value.remedy
 
 
+def test_a_database_from_before_the_log_is_not_carried_over(database: Database) -> None:
+    database.as_admin(
+        """
+        DROP TABLE audit.leaves, audit.heads, countersign.unsealed;
+        DROP FUNCTION countersign.await_sealing CASCADE;
+        UPDATE countersign.alembic_version SET version_num = '0001'
+        """
+    )
+    with pytest.raises(ConfigurationError, match="before there was a log") as refused:
+        migrate(database.owner_url, database.home)
+
+    assert "Use a new database" in refused.value.message
+    assert database.query("SELECT version_num FROM countersign.alembic_version") == [("0001",)]
+
+
 async def test_a_database_in_use_may_be_migrated_again(database: Database) -> None:
     async with database.saver() as saver:
         graph = attach(order_graph().compile(interrupt_before=["order"]), saver)

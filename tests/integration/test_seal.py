@@ -17,6 +17,7 @@ from conftest import Database
 from countersign.audit import ConfigurationError
 from countersign.audit import seal as sealing
 from countersign.audit.entry import EntryDraft
+from countersign.audit.errors import AppendError
 from countersign.audit.keyfolder import LOG
 from countersign.audit.merkle import verify_inclusion
 from countersign.audit.seal import open_sealer
@@ -233,3 +234,41 @@ def test_a_saver_needs_no_key_of_the_log(log: Log) -> None:
     log.append("case")
     with log.connected() as conn, pytest.raises(ConfigurationError, match=r"log\.pem"):
         open_sealer(conn, log.home)
+
+
+# --- the transaction
+
+
+def test_a_head_is_not_known_before_it_is_committed(log: Log) -> None:
+    with log.sealer() as (sealer, conn):
+        with conn.transaction(), pytest.raises(AppendError, match="somebody else") as refused:
+            sealer.seal(conn)
+        assert "autocommit" in refused.value.remedy
+        conn.autocommit = False
+        with pytest.raises(AppendError, match="somebody else"):
+            sealer.seal(conn)
+    assert log.known().head.size == 0
+
+
+@pytest.mark.parametrize(("setting", "found"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+def test_a_head_is_durable_whatever_the_session_says(log: Log, setting: str, found: str) -> None:
+    """After a crash of the server an honest database would stand behind its memory."""
+    log.database.as_admin(
+        f"""
+        CREATE FUNCTION test_says() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF current_setting('synchronous_commit') <> '{found}' THEN RAISE EXCEPTION 'not durable'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER test_says BEFORE INSERT ON audit.heads FOR EACH ROW EXECUTE FUNCTION test_says()
+        """
+    )
+    with log.sealer() as (sealer, conn):
+        conn.execute("SELECT set_config('synchronous_commit', %s, false)", (setting,))
+        assert sealer.seal(conn).head.size == 3
+
+
+def test_only_read_committed_is_good_enough(log: Log) -> None:
+    with log.sealer() as (sealer, conn):
+        conn.execute("SET default_transaction_isolation = 'repeatable read'")
+        with pytest.raises(AppendError, match="READ COMMITTED"):
+            sealer.seal(conn)
