@@ -22,7 +22,7 @@ from .chain import check_entry
 from .deployment import claimed_origin_steps, open_steps
 from .entry import EntryDraft, check_trail
 from .errors import AppendError, ConfigurationError, MalformedError, NotFoundError, VerificationError
-from .keys import DEPLOYMENT, KeyFolder
+from .keyfolder import DEPLOYMENT, KeyFolder
 from .kinds import Kind
 from .ledger import Ledger
 from .migrate import os_user

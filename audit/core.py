@@ -18,7 +18,7 @@ from .chain import Link, check_entry
 from .deployment import open_steps
 from .entry import SYSTEM_TRAIL, Entry, EntryDraft
 from .errors import AppendError, VerificationError
-from .keys import GRAPH
+from .keyfolder import GRAPH
 from .kinds import Kind
 from .ledger import Ledger
 from .load import Loaded, behind, check_known, check_loaded, head_of, load_statement, truncated

@@ -13,7 +13,7 @@ from .append import Appender, Signers
 from .body import parse_body
 from .entry import KEYS_TRAIL
 from .errors import ConfigurationError, MalformedError
-from .keys import DEPLOYMENT, GRAPH, KeyFolder
+from .keyfolder import DEPLOYMENT, GRAPH, KeyFolder
 from .kinds import GRAPH_KINDS
 from .schema import check_functions_steps, check_langgraph_steps, check_revision_steps
 from .steps import Statement, Steps

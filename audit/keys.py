@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -27,16 +26,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from .body import Body
-from .canonical import Json, canonical, parse
+from .canonical import Json, parse
 from .entry import check_origin
 from .errors import ConfigurationError, MalformedError
 from .kinds import Kind, allows, check_pattern
 
 TRUST_SPEC = "countersign/trust/1"
-DEPLOYMENT, GRAPH = "deployment", "graph"
 _P = 2**255 - 19
 _MODE = 0o600
-_MAX_NAME = 200  # of a file; most file systems allow 255, and a suffix has to fit
 # RFC 7748/8032: the eight points whose order divides 8. A signature under one of them proves nothing.
 _SMALL_ORDER = frozenset(
     bytes.fromhex(point)
@@ -140,7 +137,9 @@ class FileKey:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a verifier was given from outside: the log's name and the deployment keys it believes."""
+    """What a verifier was given from outside: the log's name, the deployment keys it believes, and verifier keys of
+    the log in their text form (note.py), the oldest first.
+    """
 
     origin: str
     entry: tuple[PublicKey, ...]
@@ -235,43 +234,9 @@ def introduction(key: PublicKey, kinds: Iterable[str]) -> dict[str, Json]:
     return {"public_key": base64.b64encode(key.raw).decode("ascii"), "purpose": "entry", "kinds": list(kinds)}
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFolder:
-    """Where one origin's keys and trust lie: one folder per origin under COUNTERSIGN_HOME, for its owner alone."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, home: Path, origin: str) -> KeyFolder:
-        """Return the folder of `origin`. It need not exist."""
-        name = quote(origin, safe="")
-        if name.startswith(".") or len(name) > _MAX_NAME:
-            name = f"origin-{hashlib.sha256(origin.encode()).hexdigest()[:32]}"
-        return cls(home / name)
-
-    def key(self, name: str) -> FileKey:
-        """Return the private key `name` (deployment or graph). Raises ConfigurationError as FileKey.load does."""
-        return FileKey.load(self.path / f"{name}.pem")
-
-    def trust(self) -> Trust:
-        """Return the trust that the first migration wrote."""
-        return Trust.load(self.path / "trust.json")
-
-    def create(self, origin: str) -> None:
-        """Make both entry keys and the trust file in a new folder of mode 0700. Never overwrites."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
-        self.path.mkdir(mode=0o700)
-        deployment = FileKey.create(self.path / f"{DEPLOYMENT}.pem")
-        FileKey.create(self.path / f"{GRAPH}.pem")
-        trust = Trust(origin, (deployment.public,))
-        write_new(self.path / "trust.json", canonical(trust.as_json()) + b"\n", 0o644)
-        sync_folder(self.path)
-
-    def move_to(self, other: KeyFolder) -> KeyFolder:
-        """Rename the folder, durably."""
-        self.path.rename(other.path)
-        sync_folder(other.path.parent)
-        return other
+def log_introduction(key: PublicKey) -> dict[str, Json]:
+    """Return the detail of the `key.introduced` entry for the log's key, which signs heads and no entry."""
+    return {"public_key": base64.b64encode(key.raw).decode("ascii"), "purpose": "log"}
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:

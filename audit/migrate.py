@@ -24,12 +24,17 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg.rows import dict_row
 
 from .append import _KEYS_LOCK, Appender
+from .canonical import Json
 from .deployment import claimed_origin_steps
 from .entry import KEYS_TRAIL, Actor, EntryDraft, check_origin
 from .errors import ConfigurationError, MalformedError
-from .keys import DEPLOYMENT, GRAPH, KeyFolder, introduction
+from .keyfolder import DEPLOYMENT, GRAPH, LOG, KeyFolder
+from .keys import introduction, log_introduction
 from .kinds import GRAPH_KINDS, Kind
+from .memory import Memory
+from .note import Note
 from .schema import REVISION, check_langgraph_steps, check_revision_steps, revision_steps
+from .seal import empty_head, first_head_steps, log_key
 from .steps import Statement, Steps, run
 from .trouble import explain
 
@@ -43,6 +48,9 @@ _GRANTS: tuple[LiteralString, ...] = (
     "GRANT SELECT ON checkpoint_migrations TO countersign_app, countersign_auditor",
     "GRANT SELECT ON checkpoints, checkpoint_blobs, checkpoint_writes TO countersign_auditor",
 )
+_USED = """
+SELECT EXISTS (SELECT FROM audit.entries) OR EXISTS (SELECT FROM audit.heads) OR EXISTS (SELECT FROM audit.leaves)
+"""
 _GRANTED = """
 SELECT has_table_privilege('countersign_app', 'checkpoints', 'INSERT')
    AND has_table_privilege('countersign_auditor', 'checkpoint_writes', 'SELECT')
@@ -158,9 +166,10 @@ def _keys(conn: psycopg.Connection[Any], home: Path, origin: str | None) -> tupl
     claimed = run(conn, claimed_origin_steps())
     if claimed is not None:
         return _existing_keys(conn, home, claimed, origin), False
-    if run(conn, _truth_steps("SELECT EXISTS (SELECT FROM audit.entries)")):
+    if run(conn, _truth_steps(_USED)):
         raise ConfigurationError(
-            "This database has entries but no @keys: somebody removed them, and new keys would cover that up.",
+            "This database has entries or signed heads but no @keys: somebody removed them, and new keys would cover "
+            "that up.",
             remedy="Restore a backup, and run `countersign verify` on it.",
         )
     try:
@@ -205,6 +214,7 @@ def _new_keys(conn: psycopg.Connection[Any], home: Path, origin: str) -> KeyFold
             # Left over from a migration that was killed half-way: nothing was ever signed with what is in there.
             shutil.rmtree(pending.path, ignore_errors=True)
             pending.create(origin)
+        note = _begin_log(pending)
     except OSError as error:
         raise ConfigurationError(
             f"The key folder {pending.path} cannot be made: {error.strerror}.",
@@ -215,23 +225,32 @@ def _new_keys(conn: psycopg.Connection[Any], home: Path, origin: str) -> KeyFold
         appender = Appender(pending.trust(), [(("*",), pending.key(DEPLOYMENT))])
         appender.append(
             conn,
-            _introduction(pending, DEPLOYMENT, ("*",)),
-            _introduction(pending, GRAPH, GRAPH_KINDS),
+            _introducing(introduction(pending.key(DEPLOYMENT).public, ("*",))),
+            _introducing(introduction(pending.key(GRAPH).public, GRAPH_KINDS)),
+            _introducing(log_introduction(pending.key(LOG).public)),
         )
+        run(conn, first_head_steps(note))
     return pending.move_to(folder)
+
+
+def _begin_log(folder: KeyFolder) -> Note:
+    """Sign the head of the empty tree and begin the log's memory with it: in a folder of keys that were never used."""
+    memory = Memory.of(folder)
+    shutil.rmtree(memory.path, ignore_errors=True)
+    note = empty_head(log_key(folder), folder.key(LOG))
+    memory.create(note)
+    return note
 
 
 def _is_whole(folder: KeyFolder) -> bool:
     try:
-        return folder.trust().entry == (folder.key(DEPLOYMENT).public,) and bool(folder.key(GRAPH))
+        return folder.trust().entry == (folder.key(DEPLOYMENT).public,) and all((folder.key(GRAPH), log_key(folder)))
     except ConfigurationError:
         return False
 
 
-def _introduction(folder: KeyFolder, name: str, kinds: tuple[str, ...]) -> EntryDraft:
-    return EntryDraft(
-        KEYS_TRAIL, Kind.KEY_INTRODUCED, actor=os_user(), detail=introduction(folder.key(name).public, kinds)
-    )
+def _introducing(detail: dict[str, Json]) -> EntryDraft:
+    return EntryDraft(KEYS_TRAIL, Kind.KEY_INTRODUCED, actor=os_user(), detail=detail)
 
 
 def os_user() -> Actor:

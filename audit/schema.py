@@ -9,7 +9,7 @@ from .errors import ConfigurationError
 from .rows import TABLES
 from .steps import Statement, Steps
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration this version of the package was written for."""
 
 EVIDENCE: Mapping[str, Mapping[str, str]] = {
@@ -23,6 +23,8 @@ EVIDENCE: Mapping[str, Mapping[str, str]] = {
         "signature": "bytea",
     },
     "payloads": {"trail": "text", "seq": "bigint", "salt": "bytea", "data": "bytea"},
+    "leaves": {"trail": "text", "seq": "bigint", "leaf_index": "bigint", "leaf_hash": "bytea"},
+    "heads": {"number": "bigint", "tree_size": "bigint", "note": "bytea"},
 }
 
 FUNCTIONS: Mapping[str, str] = {

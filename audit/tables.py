@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 EVIDENCE_SCHEMA = "audit"
@@ -25,6 +26,7 @@ metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
         "ck": "%(table_name)s_%(constraint_name)s_check",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
     },
 )
 
@@ -56,4 +58,25 @@ payloads = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("data", LargeBinary, nullable=False),
     CheckConstraint("octet_length(salt) = 32", name="salt"),
+)
+
+# Where an entry stands in the log: the root hash of every later head fixes it. No foreign key, as above.
+leaves = Table(
+    "leaves",
+    metadata,
+    Column("trail", _trail, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("leaf_index", BigInteger, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    UniqueConstraint("leaf_index"),
+)
+
+# Signed heads, numbered from 1 without a gap in the order of their tree sizes, of which the note is the truth.
+heads = Table(
+    "heads",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    UniqueConstraint("tree_size"),
 )

@@ -134,6 +134,6 @@ def _say_trust(trust: Trust, report: Report) -> None:
         {
             "what": "log",
             "status": "not checked",
-            "detail": "there is no log yet: a tail cut with its rows, or a whole trail removed, is not seen",
+            "detail": "the log is not read yet: a tail cut with its rows, or a whole trail removed, is not seen",
         }
     )

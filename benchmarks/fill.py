@@ -20,7 +20,8 @@ from psycopg.rows import tuple_row
 
 from countersign.audit.canonical import canonical, parse
 from countersign.audit.entry import GENESIS, Entry, leaf_hash, pae, payload_digest
-from countersign.audit.keys import GRAPH, FileKey, KeyFolder
+from countersign.audit.keyfolder import GRAPH, KeyFolder
+from countersign.audit.keys import FileKey
 from countersign.audit.read import entries_statement, entry_of, rows_statement
 from countersign.audit.rows import TABLES, RowKey, row_hash
 

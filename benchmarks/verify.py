@@ -36,7 +36,8 @@ from fill import Model, fill
 from measure import Goal, report
 
 from countersign.audit import AsyncAuditedPostgresSaver, attach
-from countersign.audit.keys import KeyFolder, Trust
+from countersign.audit.keyfolder import KeyFolder
+from countersign.audit.keys import Trust
 from countersign.audit.migrate import migrate
 from countersign.audit.verify import Verdict
 from countersign.audit.verify_database import verify_database

@@ -16,7 +16,8 @@ import psycopg
 from countersign.audit.deployment import claimed_origin_steps
 from countersign.audit.errors import AuditError, ConfigurationError, NotFoundError
 from countersign.audit.home import home_folder
-from countersign.audit.keys import KeyFolder, Trust
+from countersign.audit.keyfolder import KeyFolder
+from countersign.audit.keys import Trust
 from countersign.audit.schema import revision_steps
 from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.trouble import explain
@@ -27,6 +28,7 @@ from . import embedded
 from .adopt_command import adopt_threads
 from .database import Database, database
 from .describe import describe, shown
+from .seal_command import seal_entries
 
 P = ParamSpec("P")
 COULD_NOT_RUN = 2
@@ -153,6 +155,38 @@ def check_command(target: str, as_json: bool) -> None:  # noqa: FBT001
     from .check_command import check_graph  # noqa: PLC0415 - the other commands need no graph
 
     sys.exit(0 if check_graph(target, as_json=as_json) else 1)
+
+
+@main.command("seal")
+@click.option("--watch", is_flag=True, help="Go on sealing until SIGTERM or Ctrl-C.")
+@_url
+@_guarded
+def seal_command(watch: bool, url: str | None) -> None:  # noqa: FBT001 - click passes flags so
+    """Make every committed entry a leaf of the log, and sign its tree head.
+
+    Needs the log's key and its memory, the folder log beside it. Any number of processes may seal one database.
+
+    Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, 2: could not run.
+    """
+    with database(url) as target:
+        good = seal_entries(target, watch=watch)
+    sys.exit(0 if good else 1)
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """Hand out public keys."""
+
+
+@keys_group.command("export")
+@click.option("--vkey", is_flag=True, required=True, help="The log's verifier key, one line for each it ever had.")
+@_url
+@_guarded
+def keys_export_command(vkey: bool, url: str | None) -> None:  # noqa: ARG001, FBT001
+    """Print what somebody needs who shall believe the log's tree heads without trusting you."""
+    with database(url) as target, psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
+        for key in _trust(conn, target, None).log:
+            click.echo(key)
 
 
 @main.group("database")

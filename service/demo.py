@@ -24,6 +24,7 @@ from countersign.audit.errors import AuditError, ConfigurationError, Verificatio
 from countersign.audit.keys import Trust
 from countersign.audit.migrate import migrate
 from countersign.audit.saver import AsyncAuditedPostgresSaver
+from countersign.audit.seal import open_sealer
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import checked_trail, verify_database
 from countersign.reports.files import trail_csv, trail_jsonl
@@ -75,6 +76,7 @@ def _story(target: Database, trust: Trust, out: Path) -> bool:
     report = _verify(target, trust)
     _leave(target, trust, revised, report, out)
     caught = _cheat(target, trust, waiting)
+    _seal(target)
     _say("What you have now")
     _note(f"{out}/trail.jsonl  every entry of case {revised} as a signed DSSE envelope")
     _note(f"{out}/trail.csv    the same for a spreadsheet")
@@ -146,6 +148,13 @@ async def _case(graph: Any, case: str, patient: str, drug: str, decisions: list[
 def _verify(target: Database, trust: Trust) -> Report:
     with psycopg.connect(target.app_url, autocommit=True) as conn:
         return verify_database(conn, trust)
+
+
+def _seal(target: Database) -> None:
+    with psycopg.connect(target.app_url, autocommit=True) as conn:
+        done = open_sealer(conn, target.home).seal(conn)
+    _say("Sealed: the log's signed tree head now vouches for every entry, outside the database too")
+    _note(f"{done.entries} new entries; the log has {done.head.size}, root {done.head.root.hex()}")
 
 
 def _leave(target: Database, trust: Trust, case: str, report: Report, out: Path) -> None:

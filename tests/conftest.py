@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from countersign.audit import AsyncAuditedPostgresSaver
-from countersign.audit.keys import DEPLOYMENT, GRAPH, KeyFolder, Trust
+from countersign.audit.keyfolder import DEPLOYMENT, GRAPH, KeyFolder
+from countersign.audit.keys import Trust
 from countersign.audit.migrate import migrate
 from countersign.audit.verify import Report
 from countersign.audit.verify_database import verify_database

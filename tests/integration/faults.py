@@ -21,7 +21,7 @@ from countersign.audit import AsyncAuditedPostgresSaver, steps
 from countersign.audit.append import Appender
 from countersign.audit.deployment import open_steps
 from countersign.audit.entry import EntryDraft
-from countersign.audit.keys import DEPLOYMENT, GRAPH
+from countersign.audit.keyfolder import DEPLOYMENT, GRAPH
 from countersign.audit.steps import run
 from countersign.service.embedded import EmbeddedDatabase
 

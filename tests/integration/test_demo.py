@@ -23,6 +23,7 @@ from conftest import Database
 from countersign.audit.canonical import parse
 from countersign.audit.entry import leaf_hash
 from graphs import NEW_ORDER, order_graph, thread
+from integration.sealing import Log, own_log
 
 COUNTERSIGN = Path(sys.executable).with_name("countersign")
 README = Path(__file__).parents[2] / "README.md"
@@ -41,6 +42,7 @@ def run_demo(database: Database, out: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def demonstrated(database: Database, tmp_path: Path) -> tuple[Database, Path, str]:
+    database = own_log(database, tmp_path / "home").database
     done = run_demo(database, tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     return database, tmp_path / "out", done.stdout
@@ -66,6 +68,13 @@ def test_the_readme_shows_what_is_printed(demonstrated: tuple[Database, Path, st
     lines = [_without_ids(line) for line in shown[1].splitlines() if line and not line.startswith("  $")]
     said = [_without_ids(line) for line in printed.splitlines()]
     assert [line for line in lines if line not in said] == []
+
+
+def test_the_demonstration_seals_before_it_ends(demonstrated: tuple[Database, Path, str]) -> None:
+    database, _, printed = demonstrated
+    log = Log(database)
+    log.check()
+    assert f"root {log.known().head.root.hex()}" in printed
 
 
 def _without_ids(line: str) -> str:

@@ -14,7 +14,7 @@ from langgraph.types import Command, interrupt
 
 from conftest import DEPLOYMENT, GRAPH, Database
 from countersign.audit import AppendError, AsyncAuditedPostgresSaver, AuditedPostgresSaver, ConfigurationError, attach
-from countersign.audit.keys import KeyFolder
+from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.kinds import GRAPH_KINDS
 from graphs import NEW_ORDER, Order, order_graph, thread
 from integration.faults import assert_honest, let_entries_pass, make_entries_fail, rows_of

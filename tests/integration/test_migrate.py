@@ -21,7 +21,7 @@ from psycopg.errors import LockNotAvailable
 from conftest import DEPLOYMENT, GRAPH, Database, on_database
 from countersign.audit import ConfigurationError, attach
 from countersign.audit import migrate as migration
-from countersign.audit.keys import KeyFolder
+from countersign.audit.keyfolder import LOG, KeyFolder
 from countersign.audit.migrate import Migrated, migrate, migration_sql
 from countersign.audit.tables import EVIDENCE_SCHEMA, metadata
 from countersign.audit.verify_database import verify_database
@@ -71,6 +71,10 @@ class Fresh:
         # Each run fences its output with a random word.
         return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
+    def files(self) -> dict[Path, bytes]:
+        """Return what lies in the key folder, the log's memory included."""
+        return {path: path.read_bytes() for path in self.folder.path.rglob("*") if path.is_file()}
+
     def keys(self) -> list[tuple[int, str]]:
         with psycopg.connect(self.owner_url) as conn:
             return conn.execute("SELECT seq, kind FROM audit.entries ORDER BY seq").fetchall()
@@ -99,14 +103,14 @@ def fresh(server: EmbeddedDatabase, tmp_path: Path) -> Iterator[Fresh]:
 
 def test_the_owner_of_the_database_prepares_it_once(fresh: Fresh) -> None:
     first = fresh.migrate()
-    schema, files = fresh.schema(), {path.name: path.read_bytes() for path in fresh.folder.path.iterdir()}
+    schema, files = fresh.schema(), fresh.files()
     again = fresh.migrate()
 
     assert (first.origin, first.schema_changed, first.keys_created) == (ORIGIN, True, True)
     assert (again.origin, again.schema_changed, again.keys_created) == (ORIGIN, False, False)
     assert fresh.schema() == schema
-    assert {path.name: path.read_bytes() for path in fresh.folder.path.iterdir()} == files
-    assert fresh.keys() == [(1, "key.introduced"), (2, "key.introduced")]
+    assert fresh.files() == files
+    assert fresh.keys() == [(seq, "key.introduced") for seq in (1, 2, 3)]
     assert fresh.verdict() == "passed"
 
 
@@ -123,7 +127,9 @@ def test_keys_are_for_their_owner_alone(fresh: Fresh) -> None:
         fresh.folder.path.name: 0o700,
         f"{DEPLOYMENT}.pem": 0o600,
         f"{GRAPH}.pem": 0o600,
+        f"{LOG}.pem": 0o600,
         "trust.json": 0o644,
+        "log": 0o755,
     }
 
 
@@ -158,7 +164,7 @@ def test_two_migrations_at_once_make_one_deployment(fresh: Fresh) -> None:
         done = list(threads.map(lambda _: fresh.migrate(), range(2)))
 
     assert sorted((item.schema_changed, item.keys_created) for item in done) == [(False, False), (True, True)]
-    assert fresh.keys() == [(1, "key.introduced"), (2, "key.introduced")]
+    assert fresh.keys() == [(seq, "key.introduced") for seq in (1, 2, 3)]
     assert fresh.verdict() == "passed"
 
 
@@ -196,7 +202,7 @@ def test_the_tables_of_sqlalchemy_are_those_of_the_migrations(database: Database
 
 def test_a_crash_between_the_key_files_and_the_commit_is_repaired(fresh: Fresh) -> None:
     fresh.migrate("test.invalid/other")
-    fresh.as_admin("TRUNCATE audit.entries CASCADE")
+    fresh.as_admin("TRUNCATE audit.entries, audit.payloads, audit.heads, countersign.unsealed")
     KeyFolder(fresh.pending).create(ORIGIN)
     made = (fresh.pending / f"{DEPLOYMENT}.pem").read_bytes()
     done = fresh.migrate()
@@ -207,7 +213,9 @@ def test_a_crash_between_the_key_files_and_the_commit_is_repaired(fresh: Fresh) 
     assert fresh.verdict() == "passed"
 
 
-@pytest.mark.parametrize("left", [(), (f"{DEPLOYMENT}.pem",), (f"{DEPLOYMENT}.pem", f"{GRAPH}.pem")])
+@pytest.mark.parametrize(
+    "left", [(), ("deployment.pem",), ("deployment.pem", "graph.pem"), ("deployment.pem", "graph.pem", "log.pem")]
+)
 def test_a_crash_while_the_key_files_are_made_is_repaired(fresh: Fresh, left: tuple[str, ...]) -> None:
     KeyFolder(fresh.pending).create(ORIGIN)
     for path in fresh.pending.iterdir():
@@ -248,10 +256,15 @@ def test_rights_that_were_taken_are_given_again(fresh: Fresh) -> None:
     assert sorted(fresh.schema().splitlines()) == sorted(before.splitlines())
 
 
-def test_an_emptied_database_gets_no_second_keys(fresh: Fresh) -> None:
+@pytest.mark.parametrize(
+    ("tables", "what"),
+    [("audit.entries", "signed heads but no @keys"), ("audit.entries, audit.heads", "emptied")],
+    ids=["but for its heads", "whole"],
+)
+def test_an_emptied_database_gets_no_second_keys(fresh: Fresh, tables: str, what: str) -> None:
     fresh.migrate()
-    fresh.as_admin("TRUNCATE audit.entries CASCADE")
-    with pytest.raises(ConfigurationError, match="emptied") as refused:
+    fresh.as_admin(f"TRUNCATE {tables}")
+    with pytest.raises(ConfigurationError, match=what) as refused:
         fresh.migrate()
 
     assert refused.value.remedy
@@ -261,7 +274,7 @@ def test_an_emptied_database_gets_no_second_keys(fresh: Fresh) -> None:
 def test_entries_without_keys_get_no_new_keys(database: Database, tmp_path: Path) -> None:
     database.as_admin("UPDATE audit.payloads SET trail = 'a' WHERE trail = '@keys'")
     database.as_admin("UPDATE audit.entries SET trail = 'a' WHERE trail = '@keys'")
-    with pytest.raises(ConfigurationError, match="has entries but no @keys") as refused:
+    with pytest.raises(ConfigurationError, match="has entries or signed heads but no @keys") as refused:
         migrate(database.owner_url, tmp_path / "home", "test.invalid/new")
 
     assert "countersign verify" in refused.value.remedy
@@ -353,6 +366,21 @@ def test_migrate_refuses_what_it_does_not_know(database: Database, case: str) ->
 
     assert what in refused.value.message
     assert remedy in refused.value.remedy
+
+
+def test_a_database_from_before_the_log_is_not_carried_over(database: Database) -> None:
+    database.as_admin(
+        """
+        DROP TABLE audit.leaves, audit.heads, countersign.unsealed;
+        DROP FUNCTION countersign.await_sealing CASCADE;
+        UPDATE countersign.alembic_version SET version_num = '0001'
+        """
+    )
+    with pytest.raises(ConfigurationError, match="before there was a log") as refused:
+        migrate(database.owner_url, database.home)
+
+    assert "Use a new database" in refused.value.message
+    assert database.query("SELECT version_num FROM countersign.alembic_version") == [("0001",)]
 
 
 async def test_a_database_in_use_may_be_migrated_again(database: Database) -> None:

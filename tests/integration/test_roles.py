@@ -19,34 +19,45 @@ from integration.faults import assert_honest
 ALL = (
     "audit.entries",
     "audit.payloads",
+    "audit.leaves",
+    "audit.heads",
     "checkpoints",
     "checkpoint_blobs",
     "checkpoint_writes",
     "checkpoint_migrations",
     "countersign.alembic_version",
+    "countersign.unsealed",
 )
-EVIDENCE = ("audit.entries", "audit.payloads")
+EVIDENCE = {
+    "audit.entries": ("trail, seq", "seq"),
+    "audit.payloads": ("trail, seq", "seq"),
+    "audit.leaves": ("trail, seq", "leaf_index"),
+    "audit.heads": ("number", "tree_size"),
+}
+"""Each table with its primary key and a column to change."""
 LANGGRAPH = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 CHANGES = [
-    statement.format(table=table)
-    for table in EVIDENCE
+    statement.format(table=table, key=key, column=column)
+    for table, (key, column) in EVIDENCE.items()
     for statement in (
-        "UPDATE {table} SET seq = seq",
-        "UPDATE {table} SET seq = 7 WHERE false",
+        "UPDATE {table} SET {column} = {column}",
+        "UPDATE {table} SET {column} = 7 WHERE false",
         "DELETE FROM {table}",
         "DELETE FROM {table} WHERE false",
         "TRUNCATE {table} CASCADE",
-        "INSERT INTO {table} SELECT * FROM {table} ON CONFLICT (trail, seq) DO UPDATE SET seq = 7",
-        "MERGE INTO {table} t USING {table} s ON t.seq = s.seq WHEN MATCHED THEN DELETE",
+        "INSERT INTO {table} SELECT * FROM {table} ON CONFLICT ({key}) DO UPDATE SET {column} = 7",
+        "MERGE INTO {table} t USING {table} s ON t.{column} = s.{column} WHEN MATCHED THEN DELETE",
         "WITH gone AS (DELETE FROM {table} RETURNING 1) SELECT count(*) FROM gone",
     )
 ]
 STRUCTURE = [
     "TRUNCATE audit.payloads, audit.entries",
+    "TRUNCATE countersign.unsealed",
+    "UPDATE countersign.unsealed SET seq = 7",
     *(
-        statement.format(table=table)
-        for table in EVIDENCE
+        statement.format(table=table, column=column)
+        for table, (_, column) in EVIDENCE.items()
         for statement in (
             "DROP TABLE {table} CASCADE",
             "ALTER TABLE {table} ADD COLUMN note text",
@@ -55,11 +66,12 @@ STRUCTURE = [
             "ALTER TABLE {table} OWNER TO CURRENT_USER",
             "CREATE RULE hide AS ON INSERT TO {table} DO INSTEAD NOTHING",
             "CREATE TRIGGER mine BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION countersign.refuse_change()",
-            "CREATE INDEX ON {table} (seq)",
+            "CREATE INDEX ON {table} ({column})",
             "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
         )
     ),
     "DROP TRIGGER entries_are_evidence ON audit.entries",
+    "DROP TRIGGER entries_await_sealing ON audit.entries",
     "DROP SCHEMA audit CASCADE",
     "DROP SCHEMA countersign CASCADE",
     "CREATE TABLE audit.mine (id int)",
@@ -97,6 +109,7 @@ async def used(database: Database) -> Database:
     """Return a database in which a case came to a pause."""
     async with database.saver() as saver:
         await attach(order_graph().compile(interrupt_before=["order"]), saver).ainvoke(NEW_ORDER, thread()[1])
+    database.as_admin("INSERT INTO audit.leaves VALUES ('a leaf', 1, 0, '')")
     return database
 
 

@@ -107,6 +107,10 @@ TARGETS = {
     )
 }
 
+LOG = {"audit.leaves": ("trail", "seq", "leaf_index", "leaf_hash"), "audit.heads": ("number", "tree_size", "note")}
+"""The tables of the log. Their values are not in question before `verify` reads the log, which it says it does not."""
+COLUMNS = {name: tuple(target.types) for name, target in TARGETS.items()} | LOG
+
 _TEXT = {"appended": "{} || ' '", "emptied": "''", "replaced": "'x'", "null": "NULL"}
 _JSON = {
     "key added": """{} || '{{"x": 1}}'""",

@@ -5,29 +5,29 @@ from __future__ import annotations
 import pytest
 
 from conftest import Database
-from tamper.columns import TARGETS
+from tamper.columns import COLUMNS, TARGETS
 from tamper.tools import Place, assert_found
 
 
-@pytest.mark.parametrize("name", list(TARGETS))
+@pytest.mark.parametrize("name", list(COLUMNS))
 def test_an_extra_column_is_found(honest: Database, name: str) -> None:
     honest.as_admin(f"ALTER TABLE {name} ADD COLUMN approved_by text")
     report = honest.verify()
-    assert_found(report, Place((TARGETS[name].table,), checks=("schema",)))
+    assert_found(report, Place((name.removeprefix("audit."),), checks=("schema",)))
     assert "approved_by" in report.findings[0].message
 
 
-@pytest.mark.parametrize("name", list(TARGETS))
+@pytest.mark.parametrize("name", list(COLUMNS))
 def test_a_column_taken_away_is_found(honest: Database, name: str) -> None:
-    column = list(TARGETS[name].types)[-1]
+    column = COLUMNS[name][-1]
     honest.as_admin(f"ALTER TABLE {name} DROP COLUMN {column}")
-    assert_found(honest.verify(), Place((TARGETS[name].table,), checks=("schema",)))
+    assert_found(honest.verify(), Place((name.removeprefix("audit."),), checks=("schema",)))
 
 
-@pytest.mark.parametrize("name", list(TARGETS))
+@pytest.mark.parametrize("name", list(COLUMNS))
 def test_a_table_taken_away_is_found(honest: Database, name: str) -> None:
     honest.as_admin(f"DROP TABLE {name}")
-    assert_found(honest.verify(), Place((TARGETS[name].table,), checks=("schema",)))
+    assert_found(honest.verify(), Place((name.removeprefix("audit."),), checks=("schema",)))
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_rows_in_a_child_of_langgraphs_table_are_found(honest: Database, name: s
 def test_a_column_of_another_type_is_found(honest: Database, name: str, column: str, change: str) -> None:
     """A verifier that crashes, or that hashes what no longer can be loaded, would be as good as none."""
     honest.as_admin(f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {change}")
-    assert_found(honest.verify(), Place((TARGETS[name].table,)))
+    assert_found(honest.verify(), Place((name.removeprefix("audit."),)))
 
 
-@pytest.mark.parametrize("name", list(TARGETS))
+@pytest.mark.parametrize("name", list(COLUMNS))
 def test_a_table_replaced_by_a_view_is_found(honest: Database, name: str) -> None:
     """A view may answer a verifier otherwise than a saver."""
     honest.as_admin("CREATE SCHEMA hidden")
     honest.as_admin(f"ALTER TABLE {name} SET SCHEMA hidden")
-    honest.as_admin(f"CREATE VIEW {name} AS SELECT * FROM hidden.{TARGETS[name].table}")
+    honest.as_admin(f"CREATE VIEW {name} AS SELECT * FROM hidden.{name.removeprefix('audit.')}")
     honest.as_admin(f"GRANT SELECT, INSERT ON {name} TO countersign_app")
-    assert_found(honest.verify(), Place((TARGETS[name].table,), checks=("schema",)))
+    assert_found(honest.verify(), Place((name.removeprefix("audit."),), checks=("schema",)))

@@ -17,7 +17,15 @@ from countersign.audit.keys import FileKey
 from countersign.audit.plans import record_plan
 from countersign.audit.verify import Finding, Report, Verdict
 
-TABLES = ("audit.payloads", "audit.entries", "checkpoints", "checkpoint_blobs", "checkpoint_writes")
+TABLES = (
+    "audit.payloads",
+    "audit.entries",
+    "audit.leaves",
+    "audit.heads",
+    "checkpoints",
+    "checkpoint_blobs",
+    "checkpoint_writes",
+)
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 

@@ -149,7 +149,7 @@ def _report() -> Report:
             "detail": f"deployment key {DEPLOYMENT_KEY.keyid.hex()[:16]} of {ORIGIN}",
         }
     )
-    report.trust.append({"what": "log", "status": "not checked", "detail": "there is no log yet"})
+    report.trust.append({"what": "log", "status": "not checked", "detail": "the log is not read yet"})
     return report
 
 

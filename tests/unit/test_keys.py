@@ -25,7 +25,9 @@ from countersign.audit.body import parse_body
 from countersign.audit.canonical import canonical
 from countersign.audit.entry import EntryDraft, check_origin
 from countersign.audit.errors import ConfigurationError, MalformedError
-from countersign.audit.keys import FileKey, IntroducedKey, KeyFolder, Trust, introduced, introduction
+from countersign.audit.keyfolder import KeyFolder
+from countersign.audit.keys import FileKey, IntroducedKey, Trust, introduced, introduction
+from countersign.audit.note import Algorithm, VerifierKey
 from unit.samples import DEPLOYMENT, GRAPH, ORIGIN, TRUST, sealed
 
 SECRET = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
@@ -192,16 +194,17 @@ def test_trust_is_written_as_the_format_says_and_read_back(tmp_path: Path) -> No
     assert [key.raw for key in again.entry] == [key.raw for key in trust.entry]
 
 
-def test_a_new_folder_holds_two_keys_and_trust_in_one_of_them(tmp_path: Path) -> None:
+def test_a_new_folder_holds_three_keys_and_trust_in_two_of_them(tmp_path: Path) -> None:
     folder = KeyFolder.of(tmp_path / "home", "log.example/a")
     folder.create("log.example/a")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.path.iterdir()}
-    assert modes == {"deployment.pem": 0o600, "graph.pem": 0o600, "trust.json": 0o644}
+    assert modes == {"deployment.pem": 0o600, "graph.pem": 0o600, "log.pem": 0o600, "trust.json": 0o644}
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     trust = folder.trust()
     assert trust.origin == "log.example/a"
     assert [key.raw for key in trust.entry] == [folder.key("deployment").public.raw]
-    assert folder.key("graph").keyid != folder.key("deployment").keyid
+    assert trust.log == (VerifierKey("log.example/a", Algorithm.LOG, folder.key("log").public).text,)
+    assert len({folder.key(name).keyid for name in ("deployment", "graph", "log")}) == 3
 
 
 def test_a_folder_with_keys_is_never_made_anew(tmp_path: Path) -> None:

@@ -1,0 +1,250 @@
+"""What the log remembers outside the database: its last signed head and its tiles, as static files.
+
+The files are those of C2SP tlog-tiles below one folder: `checkpoint` (the note) and `tile/...`, so any web server can
+hand them out and any copy of them is as good. A database that was rolled back, cut or rewritten shows beside them.
+
+A file appears whole or not at all, and is on disk before anything that speaks of it: first the tiles, then the head.
+The head is only ever replaced by one whose tree extends its tree (compare and swap), under a lock of the file `lock`
+that the operating system releases when its holder dies (ADR 0012). Several machines may share the folder if their file
+system carries that lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import ConfigurationError, MalformedError, VerificationError
+from .keyfolder import KeyFolder
+from .keys import sync_folder
+from .merkle import CompactRange, read_range
+from .note import Note, parse_note
+from .tiles import WIDTH, EntryTile, Tile, TileReader, encode_entries, grow, new_entry_tiles
+from .treehead import LogTrust, TreeHead, open_tree_head
+
+FOLDER = "log"
+HEAD = "checkpoint"
+_LOCK = "lock"
+_MODE = 0o644
+
+
+class Leaf(NamedTuple):
+    """What the log takes of an entry: the body, and its leaf hash."""
+
+    body: bytes
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A head that was signed, as the memory holds it, with its tiles, which lead to it.
+
+    `bodies` are those behind the last full entry tile: the beginning of the next.
+    """
+
+    note: Note
+    head: TreeHead
+    tiles: TileReader
+    bodies: list[bytes]
+
+    @property
+    def range(self) -> CompactRange:
+        """The whole tree, to be appended to."""
+        return self.range_of(self.head.size)
+
+    def range_of(self, size: int) -> CompactRange:
+        """Return what this tree was when it had `size` leaves. Requires 0 <= size <= head.size."""
+        return read_range(self.tiles.read, 0, size)
+
+    def check_extends(self, head: TreeHead) -> None:
+        """Raise VerificationError (`check` is "head") unless this tree begins with the tree of `head`."""
+        found = self.range_of(head.size).root_hash
+        if found != head.root:
+            raise two_heads(head, found)
+
+
+def two_heads(head: TreeHead, other: bytes) -> VerificationError:
+    """Return the failure for a head whose size the log has signed, or would sign, with another root."""
+    return VerificationError(
+        f"The tree head of size {head.size} in the database has the root {head.root.hex()}, the log's memory leads to "
+        f"{other.hex()}: there are two histories of this log, and nothing more is signed.",
+        check="head",
+        remedy="Find out which database is the real one, and stop the other: both were sealed with this log's key.",
+    )
+
+
+class Memory:
+    """The folder `path`, of which nobody else takes files away."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, folder: KeyFolder) -> Memory:
+        """Return the memory in the folder of an origin's keys."""
+        return cls(folder.path / FOLDER)
+
+    def create(self, note: Note) -> None:
+        """Begin the memory of a new log with the head of its empty tree, in a folder that did not exist.
+
+        The only way to begin one: a memory that was lost is never replaced by an empty one.
+        """
+        self.path.mkdir(mode=0o755)
+        self._write(HEAD, note.encode())
+        sync_folder(self.path)
+        sync_folder(self.path.parent)
+
+    def open(self, trust: LogTrust) -> Known | None:
+        """Return the last head, whose signature verified, with tiles that lead to it; None where there is none.
+
+        Raises ConfigurationError where the files cannot be read, VerificationError where they are of another log or
+        not of one tree.
+        """
+        try:
+            data = (self.path / HEAD).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreadable(self.path / HEAD, error) from error
+        try:
+            note = parse_note(data)
+            head = open_tree_head(note, trust).head
+        except (MalformedError, VerificationError) as error:
+            raise VerificationError(
+                f"{self.path / HEAD} is no tree head that this log signed: {error.message}",
+                check="head",
+                remedy=_RESTORE,
+            ) from error
+        tiles = TileReader(self._fetch, tree_size=head.size, root_hash=head.root)
+        return Known(note, head, tiles, self._last_bodies(tiles, head.size))
+
+    def advance(self, note: Note, head: TreeHead, trust: LogTrust, leaves: Callable[[int], Sequence[Leaf]]) -> None:
+        """Make `head`, which the database has committed, the last one, with its tiles; all on disk on return.
+
+        `leaves` gives those from an index to the end of this tree. Where the memory is further already, it only has to
+        extend this tree. Raises VerificationError (`check` is "head"), with nothing written, if one does not extend the
+        other, and ConfigurationError if the files cannot be written.
+        """
+        try:
+            with self._turn():
+                known = self.open(trust)
+                if known is None:
+                    raise lost(self.path)
+                if known.head.size >= head.size:
+                    known.check_extends(head)
+                    return
+                written = self._extend(known, head, leaves(known.head.size))
+                self._write(HEAD, note.encode())
+                sync_folder(self.path)
+                for path in written:
+                    if not path.parent.name.endswith(".p"):
+                        # Full now. Who asks for a narrower version is to take the full one (C2SP tlog-tiles).
+                        shutil.rmtree(path.with_name(path.name + ".p"), ignore_errors=True)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _extend(self, known: Known, head: TreeHead, leaves: Sequence[Leaf]) -> list[Path]:
+        """Write the tiles of the tree of `head` that are not those of `known`, and return them."""
+        hashes = [leaf.leaf_hash for leaf in leaves]
+        grown = known.range.extend(hashes)
+        if (grown.end, grown.root_hash) != (head.size, head.root):
+            raise two_heads(head, grown.root_hash)
+        written = [self._write(tile.path, data) for tile, data in grow(known.tiles.tile, known.head.size, hashes)]
+        written += [self._write(tile.path, data) for tile, data in _entry_tiles(known, leaves)]
+        for folder in dict.fromkeys(path.parent for path in written):
+            sync_folder(folder)
+        return written
+
+    def _last_bodies(self, tiles: TileReader, size: int) -> list[bytes]:
+        index, width = divmod(size, WIDTH)
+        if not width:
+            return []
+        tile = EntryTile(index, width)
+        try:
+            return tiles.entries(tile, self._read(tile.path))
+        except MalformedError as error:
+            raise VerificationError(error.message, check="tile", remedy=_RESTORE) from error
+
+    def _fetch(self, tile: Tile) -> bytes:
+        # The full one begins with it, and may have taken its place meanwhile.
+        return self._read(tile.path, Tile(tile.level, tile.index).path)
+
+    def _read(self, *paths: str) -> bytes:
+        """Return the bytes of the first of these files that is there."""
+        for name in paths:
+            try:
+                return (self.path / name).read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unreadable(self.path / name, error) from error
+        raise VerificationError(
+            f"The log's memory {self.path} lacks {paths[0]}, which is part of the tree of its head.",
+            check="tile",
+            remedy=_RESTORE,
+        )
+
+    def _write(self, name: str, data: bytes) -> Path:
+        """Put a file in place, whole and on disk; the name is durable when its folder is synced."""
+        path = self.path / name
+        self._make_folder(path.parent)
+        new = path.with_name(f"{path.name}.new")  # what a killed writer left there is overwritten: it holds no lock
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        return path
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold off others who would replace the head. A process that dies, however it dies, holds nobody off."""
+        if not self.path.is_dir():
+            raise lost(self.path)
+        handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _entry_tiles(known: Known, leaves: Sequence[Leaf]) -> Iterator[tuple[EntryTile, bytes]]:
+    size = known.head.size
+    bodies = [*known.bodies, *(leaf.body for leaf in leaves)]
+    for tile in new_entry_tiles(size, size + len(leaves)):
+        begin = tile.index * WIDTH - (size - len(known.bodies))
+        yield tile, encode_entries(bodies[begin : begin + tile.width])
+
+
+_RESTORE = "Restore the log's folder from a copy of it; an older copy will do, the database brings it up to date."
+
+
+def lost(path: Path) -> ConfigurationError:
+    """Return the refusal of a sealer that has no memory of a log that exists."""
+    return ConfigurationError(
+        f"This machine has no memory of the log: there is no {path / HEAD}. Nothing is signed, since a head signed "
+        "before might say otherwise.",
+        remedy="Copy the folder here from the machine that sealed before. If it is lost for good, run: countersign log "
+        "adopt-head --reason TEXT",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The log's memory {path} cannot be read or written: {error.strerror}.",
+        remedy="Free space, or let the sealer's user read and write the folder; nothing is lost, seal again.",
+    )

@@ -1,0 +1,206 @@
+"""Deployments with a memory of their own, what is to hold of a log whatever happened, and ways to disturb a sealer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from conftest import Database, on_database
+from countersign.audit.append import Appender
+from countersign.audit.entry import EntryDraft
+from countersign.audit.keyfolder import DEPLOYMENT, KeyFolder
+from countersign.audit.memory import Known, Memory
+from countersign.audit.note import Note, VerifierKey, parse_note
+from countersign.audit.seal import Sealed, Sealer, open_sealer
+from countersign.audit.steps import run
+from countersign.audit.tiles import EntryTile, border, new_entry_tiles, new_tiles
+from countersign.audit.treehead import LogTrust, open_tree_head
+from rfc6962 import leaf_hash, tree_hash
+
+
+@dataclass
+class Log:
+    """A database whose log is sealed with a memory of its own, and every head that was ever seen of it."""
+
+    database: Database
+    seen: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.database.home
+
+    @property
+    def folder(self) -> KeyFolder:
+        return self.database.folder
+
+    @property
+    def memory(self) -> Memory:
+        return Memory.of(self.folder)
+
+    @property
+    def trust(self) -> LogTrust:
+        return LogTrust(tuple(VerifierKey.parse(key) for key in self.folder.trust().log))
+
+    @contextmanager
+    def connected(self) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(self.database.app_url, autocommit=True) as conn:
+            yield conn
+
+    @contextmanager
+    def sealer(self) -> Iterator[tuple[Sealer, psycopg.Connection[Any]]]:
+        with self.connected() as conn:
+            yield open_sealer(conn, self.home), conn
+
+    def seal(self) -> Sealed:
+        """Seal as a process that has just begun, and note the head in the memory."""
+        with self.sealer() as (sealer, conn):
+            sealer.sweep(conn)
+            done = sealer.seal(conn)
+        self.look()
+        return done
+
+    def append(self, trail: str, count: int = 1) -> None:
+        with self.connected() as conn, conn.transaction():
+            open_appender(conn, self.home).append(conn, *(EntryDraft(trail, "review.opened") for _ in range(count)))
+
+    def known(self) -> Known:
+        known = self.memory.open(self.trust)
+        assert known is not None
+        return known
+
+    def look(self) -> None:
+        """Note every head that the database and the memory hold; no two of one size may differ."""
+        notes = [bytes(note) for (note,) in self.database.query("SELECT note FROM audit.heads ORDER BY number")]
+        for note in (*notes, self.known().note.encode()):
+            self.see(parse_note(note))
+
+    def see(self, note: Note) -> None:
+        head = open_tree_head(note, self.trust).head
+        assert self.seen.setdefault(head.size, head.root) == head.root, f"two heads of size {head.size}"
+
+    def bodies(self) -> list[bytes]:
+        """Return the bodies of all leaves, in order."""
+        rows = self.database.query(
+            "SELECT e.body FROM audit.leaves l JOIN audit.entries e USING (trail, seq) ORDER BY l.leaf_index"
+        )
+        return [bytes(body) for (body,) in rows]
+
+    def check(self) -> None:
+        """Fail unless every entry is one leaf, in order, and every head ever seen is of that tree, on disk too."""
+        self.look()
+        query = self.database.query
+        leaves = query("SELECT trail, seq, leaf_index, leaf_hash FROM audit.leaves ORDER BY leaf_index")
+        entries = query("SELECT trail, seq FROM audit.entries")
+        assert sorted((trail, seq) for trail, seq, *_ in leaves) == sorted(entries)
+        assert [index for _, _, index, _ in leaves] == list(range(len(entries)))
+        for trail in {trail for trail, *_ in leaves}:
+            seqs = [seq for name, seq, *_ in leaves if name == trail]
+            assert seqs == list(range(1, len(seqs) + 1)), trail
+        bodies = self.bodies()
+        assert [bytes(found) for *_, found in leaves] == [leaf_hash(body) for body in bodies]
+        for size, root in self.seen.items():
+            assert tree_hash(bodies[:size]) == root, f"the head of size {size} is of another tree"
+        numbers = query("SELECT number, tree_size FROM audit.heads ORDER BY number")
+        assert [number for number, _ in numbers] == list(range(1, len(numbers) + 1))
+        assert [size for _, size in numbers] == sorted({size for _, size in numbers})
+        self._check_memory(bodies, numbers[-1][1])
+
+    def _check_memory(self, bodies: list[bytes], size: int) -> None:
+        known = self.known()
+        assert known.head.size == size == len(bodies)
+        assert known.head.root == tree_hash(bodies)
+        for tile in [*new_tiles(0, size), *border(size)]:
+            known.tiles.tile(tile)  # checked against the root
+        for entries in new_entry_tiles(0, size):
+            data = (self.memory.path / entries.path).read_bytes()
+            begin = entries.index * 256
+            assert known.tiles.entries(EntryTile(entries.index, entries.width), data) == bodies[begin : begin + 256]
+
+
+def own_log(database: Database, home: Path) -> Log:
+    """Return the database with a copy of its keys and of its log's memory, as it was when it was made."""
+    shutil.copytree(database.folder.path, home / database.folder.path.name)
+    return Log(replace(database, home=home))
+
+
+@contextmanager
+def restored(log: Log) -> Iterator[Log]:
+    """Yield a copy of the database as it is now, with the one memory as it will be by then."""
+    name = f"r_{uuid.uuid4().hex}"
+    with psycopg.connect(log.database.server.admin_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {log.database.name} OWNER countersign_owner".encode())
+        ours = log.database
+        app, owner, admin = (on_database(url, name) for url in (ours.app_url, ours.owner_url, ours.admin_url))
+        try:
+            yield Log(replace(ours, name=name, app_url=app, owner_url=owner, admin_url=admin), log.seen)
+        finally:
+            conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def open_appender(
+    conn: psycopg.Connection[Any], home: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Appender:
+    """Return an appender with the deployment key, whose clock is `now`."""
+    row = conn.execute("SELECT body FROM audit.entries WHERE trail = '@keys' AND seq = 1").fetchone()
+    assert row
+    (path,) = [path for path in home.iterdir() if (path / f"{DEPLOYMENT}.pem").exists()]
+    folder = KeyFolder(path)
+    appender = Appender(folder.trust(), [(("*",), folder.key(DEPLOYMENT))], now=now)
+    run(conn, appender.ring_steps())
+    return appender
+
+
+class Blow:
+    """Does `deed` at the nth moment of a sealer: before or after a statement, before a change to a file."""
+
+    def __init__(self, nth: int, deed: Callable[[], None]) -> None:
+        self.nth, self.deed, self.moments = nth, deed, 0
+
+    def moment(self) -> None:
+        self.moments += 1
+        if self.moments == self.nth:
+            self.deed()
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """Tells of the moments before and after every statement, BEGIN and COMMIT included."""
+
+    blow: Blow | None = None
+
+    def wait(self, *args: Any, **kwargs: Any) -> Any:
+        if self.blow is None:
+            return super().wait(*args, **kwargs)
+        self.blow.moment()
+        result = super().wait(*args, **kwargs)
+        self.blow.moment()
+        return result
+
+
+_CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "fcntl.flock")
+
+
+def watch_files(folder: Path, blow: Blow) -> None:
+    """Let `blow` know before each change to files below `folder`, for the rest of this process."""
+    below = os.fsencode(folder)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        if event not in _CHANGES:
+            return
+        path = os.fsencode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else b""
+        # A lock has no path, and what is removed with its folder is named relative to that.
+        if event == "fcntl.flock" or not path.startswith(b"/") or path.startswith(below):
+            blow.moment()
+
+    sys.addaudithook(hook)
