@@ -42,8 +42,10 @@ class Checked(NamedTuple):
     link: Link
 
 
-def check_entry(entry: Entry, *, after: Link, origin: str, ring: Ring) -> Checked:
+def check_entry(entry: Entry, *, after: Link, origin: str, ring: Ring, erased: bool = False) -> Checked:
     """Return the entry with its body and payload parsed, having checked all that its bytes can prove.
+
+    Of an `erased` entry the payload must be gone, and is None; whether it was rightly erased is for others to check.
 
     Raises VerificationError whose `check` is one of body, key, signature, authority, column, origin, sequence, chain,
     payload.
@@ -53,7 +55,7 @@ def check_entry(entry: Entry, *, after: Link, origin: str, ring: Ring) -> Checke
     if body.origin != origin:
         raise _failed(entry, "origin", f"was signed for the log {body.origin!r}, not for {origin!r}: it was moved here")
     _check_place(entry, body, after)
-    return Checked(entry, body, _check_payload(entry, body), Link(entry.seq, leaf_hash(entry.body)))
+    return Checked(entry, body, _check_payload(entry, body, erased=erased), Link(entry.seq, leaf_hash(entry.body)))
 
 
 def check_signed(entry: Entry, ring: Ring) -> Body:
@@ -177,7 +179,11 @@ def _check_place(entry: Entry, body: Body, after: Link) -> None:
         )
 
 
-def _check_payload(entry: Entry, body: Body) -> Json:
+def _check_payload(entry: Entry, body: Body, *, erased: bool = False) -> Json:
+    if erased:
+        if body.payload_digest is None or entry.salt is not None or entry.data is not None:
+            raise _failed(entry, "payload", "is marked as erased, but has no payload or still has it", None, "payloads")
+        return None
     if body.payload_digest is None:
         if entry.salt is not None or entry.data is not None:
             raise _failed(entry, "payload", "has a payload that its body does not commit to", "data", "payloads")

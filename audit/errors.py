@@ -42,7 +42,8 @@ class ConfigurationError(AuditError):
 class VerificationError(AuditError):
     """Evidence does not verify. What it covers must not be loaded, shown or acted upon.
 
-    `check` is the stable name of the check that failed; `table` and `column` name the damaged place where known.
+    `check` is the stable name of the check that failed; `table`, `column` and `leaf_index` (from 0) name the damaged
+    place where known.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class VerificationError(AuditError):
         seq: int | None = None,
         table: str | None = None,
         column: str | None = None,
+        leaf_index: int | None = None,
         remedy: str = "",
     ) -> None:
         super().__init__(message, remedy=remedy, trail=trail, seq=seq)
         self.check = check
         self.table = table
         self.column = column
+        self.leaf_index = leaf_index

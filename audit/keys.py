@@ -217,16 +217,33 @@ def introduced(body: Body) -> IntroducedKey | None:
     if body.kind != Kind.KEY_INTRODUCED:
         return None
     detail = body.detail
-    purpose, kinds, text = detail.get("purpose"), detail.get("kinds"), detail.get("public_key")
+    purpose, kinds = detail.get("purpose"), detail.get("kinds")
     if purpose == "log":
         return None
-    if purpose != "entry" or not isinstance(kinds, list) or not kinds or not isinstance(text, str):
+    if purpose != "entry" or not isinstance(kinds, list) or not kinds:
+        raise MalformedError("A key.introduced entry without purpose, kinds and public_key.")
+    return IntroducedKey(_public_key(body), tuple(check_pattern(str(kind)) for kind in kinds))
+
+
+def introduced_log_key(body: Body) -> PublicKey:
+    """Return the key of the log that a `key.introduced` body of this purpose introduces.
+
+    Raises MalformedError when it introduces none, or one that signs entries as well.
+    """
+    if body.kind != Kind.KEY_INTRODUCED or body.detail.get("purpose") != "log" or body.detail.get("kinds", []) != []:
+        raise MalformedError("An entry that does not introduce a key of the log, without kinds.")
+    return _public_key(body)
+
+
+def _public_key(body: Body) -> PublicKey:
+    text = body.detail.get("public_key")
+    if not isinstance(text, str):
         raise MalformedError("A key.introduced entry without purpose, kinds and public_key.")
     try:
         raw = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise MalformedError("The public key of a key.introduced entry is not base64.") from error
-    return IntroducedKey(PublicKey.from_raw(raw), tuple(check_pattern(str(kind)) for kind in kinds))
+    return PublicKey.from_raw(raw)
 
 
 def introduction(key: PublicKey, kinds: Iterable[str]) -> dict[str, Json]:

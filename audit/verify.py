@@ -17,6 +17,7 @@ from .keys import Ring
 from .ledger import Ledger
 from .overlap import Overlaps
 from .rows import TABLES
+from .treehead import TreeHead
 
 MAX_FINDINGS = 1000
 
@@ -47,7 +48,7 @@ class Finding:
     @classmethod
     def of(cls, error: VerificationError) -> Finding:
         """Return the finding that a failed check amounts to."""
-        return cls(error.check, error.message, error.trail, error.seq, None, error.table, error.column)
+        return cls(error.check, error.message, error.trail, error.seq, error.leaf_index, error.table, error.column)
 
     def as_json(self) -> dict[str, Json]:
         """Return the member of the report's `findings`."""
@@ -80,11 +81,11 @@ class Counts:
 
 
 _CHECKS = (
-    "schema", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain", "payload", "binding",
-    "overlap", "row", "unbound", "missing", "duplicate",
+    "schema", "file", "note", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
+    "inclusion", "order", "export", "payload", "erased", "binding", "overlap", "row", "unbound", "missing", "duplicate",
 )  # fmt: skip
+_WHOLE = ("schema", "file", "note")
 _TABLES = ("entries", "payloads", *TABLES)
-_ROWS_OF_LANGGRAPH = 2
 
 
 def _rank(word: str | None, words: tuple[str, ...]) -> int:
@@ -94,12 +95,13 @@ def _rank(word: str | None, words: tuple[str, ...]) -> int:
 def place_of(finding: Finding) -> tuple[int | str | bool, ...]:
     """Return where a finding stands in a report: by what it says alone, whoever finds it and in whatever turn.
 
-    First the schema, then the keys, entries and payloads by trail and `seq`, then LangGraph's rows by trail and table.
+    First the schema, or a bundle's files and tree head, then the keys, entries and payloads by trail and `seq`, then
+    LangGraph's rows by trail and table.
     """
     table = _rank(finding.table, _TABLES)
-    in_rows = table >= _ROWS_OF_LANGGRAPH and finding.check != "schema"
+    in_rows = (finding.table is None or finding.table in TABLES) and finding.check not in _WHOLE
     return (
-        finding.check != "schema",
+        finding.check not in _WHOLE,
         finding.trail != KEYS_TRAIL or in_rows,
         in_rows,
         finding.trail is None,
@@ -121,6 +123,8 @@ class Report:
     counts: Counts = field(default_factory=Counts)
     trust: list[dict[str, Json]] = field(default_factory=list)
     indeterminate: bool = False
+    tree_head: TreeHead | None = None
+    """The head that a trusted key signed, where there is one."""
     found: int = field(default=0, init=False)
     """How many findings there are, kept or not."""
     _kept: list[Finding] = field(default_factory=list, init=False)
@@ -163,11 +167,14 @@ class Report:
 
     def as_json(self) -> dict[str, Json]:
         """Return the document of `--json`."""
+        head: Json = None
+        if self.tree_head is not None:
+            head = {"size": self.tree_head.size, "root": self.tree_head.root.hex()}
         return {
             "verdict": self.verdict.value,
             "findings": [finding.as_json() for finding in self.findings],
             "counts": self.counts.as_json(),
-            "tree_head": None,
+            "tree_head": head,
             "trust": list(self.trust),
             **({"findings_omitted": self.omitted} if self.omitted else {}),
         }
@@ -188,17 +195,24 @@ class TrailCheck:
         self._link: Link = START
         report.counts.trails += 1
 
-    def feed(self, entry: Entry) -> None:
-        """Check the next entry, in order of `seq`."""
+    def feed(self, entry: Entry, *, erased: bool = False) -> Checked | None:
+        """Check the next entry, in order of `seq`, and return it if it passed, whatever it binds.
+
+        Of an `erased` one the payload must be gone; what it bound can then no longer be told.
+        """
         counts = self._report.counts
         counts.entries += 1
         counts.payloads += entry.data is not None
+        counts.erased += erased
         checked: Checked | None
+        passed = None
         try:
             if entry.trail != self.ledger.trail:
                 raise moved(entry, self.ledger.trail)
-            checked = check_entry(entry, after=self._link, origin=self._origin, ring=self._ring)
+            checked = check_entry(entry, after=self._link, origin=self._origin, ring=self._ring, erased=erased)
+            passed = checked
             self._link = checked.link
+            self.ledger.incomplete = self.ledger.incomplete or erased
             if overlaps := self._overlaps.feed(checked.body):
                 self.extend(overlaps)
         except VerificationError as error:
@@ -213,6 +227,7 @@ class TrailCheck:
                 self.ledger.apply(checked)
             except VerificationError as error:
                 self._report.add(error)
+        return passed
 
     def extend(self, errors: Iterable[VerificationError]) -> None:
         """Record failures found elsewhere about this trail."""

@@ -122,6 +122,33 @@ def verify_command(
     sys.exit(EXIT_CODES[report.verdict])
 
 
+@main.command("verify-bundle")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="The log's verifier key, from its owner.")
+@click.option("--witness", "witnesses", multiple=True, metavar="KEY", help="A witness's verifier key. Repeatable.")
+@click.option(
+    "--quorum", type=click.IntRange(min=0), metavar="N", help="How many of the witnesses must have cosigned; else all."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@_guarded
+def verify_bundle_command(
+    file: Path,
+    vkeys: tuple[str, ...],
+    witnesses: tuple[str, ...],
+    quorum: int | None,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Verify the evidence in a bundle, without database or network.
+
+    Exit code 0: passed, 1: failed, 2: could not run, 3: indeterminate.
+    """
+    from .bundle_command import check_bundle  # noqa: PLC0415 - the other commands need no zip
+
+    report = check_bundle(file, vkeys, witnesses, quorum)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
+    sys.exit(EXIT_CODES[report.verdict])
+
+
 @main.command("adopt")
 @click.argument("threads", nargs=-1, metavar="THREAD...")
 @click.option("--all", "every", is_flag=True, help="All threads that have rows and no entry that binds any.")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,13 @@ from countersign.audit.errors import VerificationError
 from countersign.audit.keys import FileKey, Trust, introduction
 from countersign.audit.kinds import GRAPH_KINDS, Kind
 from countersign.audit.ledger import Ledger
+from countersign.audit.note import VerifierKey
 from countersign.audit.rows import BLOBS, CHECKPOINTS, bind, row_hash, rows_member
+from countersign.audit.treehead import LogTrust
 from countersign.audit.verify import Counts, Report
+from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.files import trail_csv
+from unit.docs_bundle import bundle_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
 _BLOCK = re.compile(r"^<!-- example: ([a-z-]+) -->\n```[a-z]*\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
@@ -166,7 +170,22 @@ def _entry_lines(entry: Entry) -> str:
     return f"leaf hash  {entry.leaf_hash.hex()}\nsignature  {base64.b64encode(entry.signature).decode()}"
 
 
+def _exported(draft: EntryDraft) -> Entry:
+    last = TRAIL[-1]
+    return seal(
+        replace(draft, actor=_OPERATOR),
+        origin=ORIGIN,
+        seq=last.seq + 1,
+        prev=last.leaf_hash,
+        occurred_at=NOON + timedelta(minutes=last.seq + 1),
+        salt=b"",
+        signer=DEPLOYMENT_KEY,
+    )
+
+
+BUNDLE, BUNDLE_SHOWN = bundle_of(KEYS, TRAIL, _exported, ORIGIN, _key(64), NOON + timedelta(minutes=4))
 COMPUTED: dict[str, str] = {
+    **BUNDLE_SHOWN,
     "canonical": canonical({"b": 2, "a": [True, None, 'é "\n'], "\ufb00": 1, "\U0001f600": -1}).decode(),
     "tags": canonical(tagged(TAGGED, None)).decode(),  # type: ignore[arg-type]
     "keys": "\n".join(
@@ -260,6 +279,19 @@ def test_the_envelope_carries_the_body() -> None:
     value = json.loads(SHOWN["started-envelope"])
     assert base64.b64decode(value["payload"]) == SHOWN["started"].encode()
     assert base64.b64decode(value["signatures"][0]["sig"]) == Told.of("started").signature
+
+
+def test_the_bundle_passes_with_the_key_on_the_page() -> None:
+    report = verify_bundle(BUNDLE, LogTrust((VerifierKey.parse(SHOWN["bundle-key"]),)))
+    assert (report.verdict, report.counts.sealed, report.findings) == ("passed", 5, [])
+
+
+def test_a_stranger_finds_the_export_below_the_head() -> None:
+    """RFC 6962 by hand: leaf 4 of 5 is the right half of the root, and its proof is the left half."""
+    _, index, left, _, origin, size, root, _, _ = SHOWN["bundle-tlog-proof"].split("\n")
+    leaf = hashlib.sha256(b"\0" + SHOWN["bundle-exported"].encode()).digest()
+    assert (index, origin, size) == ("index 4", ORIGIN, "5")
+    assert base64.b64encode(hashlib.sha256(b"\1" + base64.b64decode(left) + leaf).digest()).decode() == root
 
 
 @pytest.mark.parametrize("change", [b'"seq":1', b'"ward-system"', b'"case-7"'])

@@ -1,0 +1,55 @@
+"""The command `countersign verify-bundle`: an evidence file, checked on any machine with nothing but keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from countersign.audit.errors import ConfigurationError, MalformedError
+from countersign.audit.note import VerifierKey
+from countersign.audit.treehead import LogTrust
+from countersign.audit.verify import Report
+from countersign.audit.verify_bundle import verify_bundle
+
+
+def check_bundle(file: Path, vkeys: tuple[str, ...], witnesses: tuple[str, ...], quorum: int | None) -> Report:
+    """Return the report on a bundle. All witnesses given have to have cosigned, unless `quorum` says how many.
+
+    Raises ConfigurationError, a sentence with its remedy, for keys that cannot be trusted so and for what is no bundle.
+    """
+    trust = _trust(vkeys, witnesses, quorum)
+    try:
+        return verify_bundle(file, trust)
+    except MalformedError as error:
+        raise ConfigurationError(
+            f"{file} is not a bundle that can be judged: {error.message}",
+            remedy=error.remedy
+            or "Ask for the file again, as it was exported, and compare its SHA-256 with the sender's.",
+        ) from error
+
+
+def _trust(vkeys: tuple[str, ...], witnesses: tuple[str, ...], quorum: int | None) -> LogTrust | None:
+    if not vkeys:
+        if witnesses or quorum is not None:
+            raise ConfigurationError(
+                "Witnesses vouch for the tree head of a log, and no log was named.",
+                remedy="Give the log's verifier key as well: --vkey KEY.",
+            )
+        return None
+    if quorum is not None and quorum > len(witnesses):
+        raise ConfigurationError(
+            f"{len(witnesses)} witnesses cannot make a quorum of {quorum}.",
+            remedy="Give the key of each witness: --witness KEY.",
+        )
+    keys = [_key("--vkey", text) for text in vkeys]
+    others = [_key("--witness", text) for text in witnesses]
+    return LogTrust(tuple(keys), tuple(others), len(others) if quorum is None else quorum)
+
+
+def _key(option: str, text: str) -> VerifierKey:
+    try:
+        return VerifierKey.parse(text.strip())
+    except MalformedError as error:
+        raise ConfigurationError(
+            f"{option} {text[:400]!r} is no verifier key: {error.message}",
+            remedy="A verifier key looks like name+0123abcd+base64; get it from its owner, not from the bundle.",
+        ) from error
