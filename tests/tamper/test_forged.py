@@ -53,7 +53,7 @@ def test_the_attackers_key_inserted_into_keys_is_found(honest: Database, signer:
     draft = EntryDraft(KEYS_TRAIL, Kind.KEY_INTRODUCED, detail=introduction(key.public, ("*",)))
     append_forged(honest, draft, key if signer == "attacker" else _graph_key(honest))
     rechain(honest, STATIC, key)
-    assert_found(honest.verify(), Place(("entries",), (KEYS_TRAIL,), (3,), ("key", "authority")))
+    assert_found(honest.verify(), Place(("entries",), (KEYS_TRAIL,), (4,), ("key", "authority")))
 
 
 def test_the_graph_keys_introduction_edited_to_another_key_is_found(honest: Database) -> None:
@@ -69,7 +69,7 @@ def test_the_graph_keys_introduction_edited_to_another_key_is_found(honest: Data
 def test_more_kinds_given_to_the_graph_key_by_itself_are_found(honest: Database) -> None:
     draft = EntryDraft(KEYS_TRAIL, Kind.KEY_INTRODUCED, detail=introduction(honest.folder.key(GRAPH).public, ("*",)))
     append_forged(honest, draft, _graph_key(honest))
-    assert_found(honest.verify(), Place(("entries",), (KEYS_TRAIL,), (3,), ("authority",)))
+    assert_found(honest.verify(), Place(("entries",), (KEYS_TRAIL,), (4,), ("authority",)))
 
 
 @pytest.mark.parametrize("trails", ["only @keys", "all trails"])
@@ -116,7 +116,7 @@ def test_a_decision_appended_with_the_stolen_graph_key_is_found(honest: Database
 
 def test_an_entry_of_a_case_put_into_keys_is_found(honest: Database) -> None:
     append_forged(honest, EntryDraft(KEYS_TRAIL, "policy.changed"), honest.folder.key(DEPLOYMENT))
-    assert_found(honest.verify(), Place(("entries",), (KEYS_TRAIL,), (3,), ("authority",)))
+    assert_found(honest.verify(), Place(("entries",), (KEYS_TRAIL,), (4,), ("authority",)))
 
 
 def test_an_entry_moved_to_another_trail_is_found(honest: Database) -> None:

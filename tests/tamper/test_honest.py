@@ -253,7 +253,7 @@ async def test_a_special_write_replaced_by_another_verifies(database: Database) 
 
 def test_one_trail_is_verified_alone(honest: Database) -> None:
     report = honest.verify(STATIC)
-    assert (report.findings, report.counts.entries) == ([], 13 + 2)
+    assert (report.findings, report.counts.entries) == ([], 13 + 3)
     assert honest.verify(DYNAMIC).findings == []
     for trail in ("@keys", "@system", "never heard of"):
         assert honest.verify(trail).findings == []
