@@ -17,11 +17,12 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
+from .addressing import address, bare, public, resolve, run_id, trail_of
 from .call import CONFIG_KEY, Call, acting, calling, known
 from .differences import MISSING, Followed
 from .effects import Keep, Kept, Plan, Record
-from .entry import SYSTEM, UNATTRIBUTED, Entry, EntryDraft, Workflow, check_trail
-from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
+from .entry import SYSTEM, UNATTRIBUTED, Entry, EntryDraft, Workflow
+from .errors import AppendError, ConfigurationError, VerificationError
 from .kinds import Kind
 from .lifecycle import AnySaver, AsyncHandler, Handler, questions, settle_plan
 from .opening import Opening, check_durability, chosen_pauses, durability_error, open_interrupts, ref
@@ -31,8 +32,6 @@ from .values import listed
 
 _DURABILITY = "__pregel_durability"
 _TASK = "__pregel_task_id"
-_MAP = "checkpoint_map"
-_PRIVATE = ("__pregel_", "__countersign")
 
 
 _unseen: ContextVar[bool] = ContextVar("countersign_unseen", default=False)
@@ -67,7 +66,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         """Build the graph from its attributes, as LangGraph's own copies do, without private keys in its config."""
         if config := attributes.get("config"):
             bound = {_DURABILITY: said} if (said := (config.get("configurable") or {}).get(_DURABILITY)) else {}
-            attributes["config"] = {**config, "configurable": _public(config) | bound}
+            attributes["config"] = {**config, "configurable": public(config) | bound}
         super().__init__(**attributes)
 
     @property
@@ -96,7 +95,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         try:
             opening = self._opening(call, input, loaded, options)
             if opening and self._asks_first(opening):
-                _check_not_waiting(call, await self.aget_state(_bare(call)))
+                _check_not_waiting(call, await self.aget_state(bare(call)))
             await self._saver.adrive(self._opening_plan(call, opening, loaded))
             async with aclosing(
                 cast("AsyncGenerator[Any]", super().astream(input, run_config, **_options(options)))
@@ -108,7 +107,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             await self._saver.adrive(self._end_plan(call))
         except BaseException as error:
             stopped = isinstance(error, GeneratorExit) and call.recorded
-            snapshot = await self.aget_state(_bare(call)) if stopped else None
+            snapshot = await self.aget_state(bare(call)) if stopped else None
             await self._saver.adrive(self._failure_plan(call, error, snapshot))
             raise
         finally:
@@ -123,7 +122,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         try:
             opening = self._opening(call, input, loaded, options)
             if opening and self._asks_first(opening):
-                _check_not_waiting(call, self.get_state(_bare(call)))
+                _check_not_waiting(call, self.get_state(bare(call)))
             self._saver.drive(self._opening_plan(call, opening, loaded))
             with closing(cast("Generator[Any]", super().stream(input, run_config, **_options(options)))) as chunks:
                 for chunk in chunks:
@@ -133,7 +132,7 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
             self._saver.drive(self._end_plan(call))
         except BaseException as error:
             stopped = isinstance(error, GeneratorExit) and call.recorded
-            self._saver.drive(self._failure_plan(call, error, self.get_state(_bare(call)) if stopped else None))
+            self._saver.drive(self._failure_plan(call, error, self.get_state(bare(call)) if stopped else None))
             raise
         finally:
             self._saver.core.live.discard(call.run)
@@ -180,17 +179,17 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
                 remedy="Attach the outermost graph only; what it calls is recorded as part of its runs.",
             )
         merged = merge_configs(self.config, config)
-        public = _public(merged)
+        shown = public(merged)
         said = (merged.get("configurable") or {}).get(_DURABILITY, "sync")
         if said != "sync":
             raise durability_error(str(said))
-        trail = _trail(public)
-        actor = acting(public, auth_user=rules.auth_user)
-        call = Call(trail, actor, rules.workflow, str(_run_id((config or {}).get("run_id"))), editing=editing)
+        trail = trail_of(shown)
+        actor = acting(shown, auth_user=rules.auth_user)
+        call = Call(trail, actor, rules.workflow, str(run_id((config or {}).get("run_id"))), editing=editing)
         call.channels = rules.channels
         call.metadata = merged.get("metadata") or {}
-        _resolve(call, public)
-        call.configurable = {**public, "thread_id": trail, _DURABILITY: "sync", CONFIG_KEY: call.token}
+        resolve(call, shown)
+        call.configurable = {**shown, "thread_id": trail, _DURABILITY: "sync", CONFIG_KEY: call.token}
         return known(call)
 
     def _differences(self, call: Call) -> Mapping[str, DeltaChannel[Any]]:
@@ -203,23 +202,23 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
 
     async def _aload(self, call: Call) -> CheckpointTuple | None:
         """Return the checkpoint a call starts from, having recovered the entry that the run before it lost."""
-        address = _address(call)
-        loaded = await self._saver.adrive(tuple_plan(self._saver, address))
+        start = address(call)
+        loaded = await self._saver.adrive(tuple_plan(self._saver, start))
         if not self._may_have_lost(call, loaded):
             return loaded
-        snapshot = await self.aget_state(_bare(call), subgraphs=True)
+        snapshot = await self.aget_state(bare(call), subgraphs=True)
         await self._saver.adrive(recovery_plan(self._saver.core, self, call, snapshot))
-        return await self._saver.adrive(tuple_plan(self._saver, address))
+        return await self._saver.adrive(tuple_plan(self._saver, start))
 
     def _load(self, call: Call) -> CheckpointTuple | None:
         """As `_aload`."""
-        address = _address(call)
-        loaded = self._saver.drive(tuple_plan(self._saver, address))
+        start = address(call)
+        loaded = self._saver.drive(tuple_plan(self._saver, start))
         if not self._may_have_lost(call, loaded):
             return loaded
-        snapshot = self.get_state(_bare(call), subgraphs=True)
+        snapshot = self.get_state(bare(call), subgraphs=True)
         self._saver.drive(recovery_plan(self._saver.core, self, call, snapshot))
-        return self._saver.drive(tuple_plan(self._saver, address))
+        return self._saver.drive(tuple_plan(self._saver, start))
 
     def _may_have_lost(self, call: Call, loaded: CheckpointTuple | None) -> bool:
         """Tell whether a run before may have been lost: no entry says how it ended, or only a question does."""
@@ -326,60 +325,8 @@ def _run_config(config: RunnableConfig | None, call: Call, handler: GraphCallbac
     return merged
 
 
-def _public(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in (config.get("configurable") or {}).items() if not key.startswith(_PRIVATE)}
-
-
-def _trail(configurable: Mapping[str, Any]) -> str:
-    thread = configurable.get("thread_id")
-    if thread is None:
-        raise ConfigurationError(
-            "An audited run needs a thread.", remedy='Pass config={"configurable": {"thread_id": ...}}.'
-        )
-    try:
-        return check_trail(str(thread))
-    except MalformedError as error:
-        raise AppendError(error.message, remedy="Choose another thread id; a UUID always works.") from error
-
-
-def _resolve(call: Call, public: dict[str, Any]) -> None:
-    """Settle which checkpoint a call starts from, in the one place where LangGraph and the saver both look."""
-    ns = public.get("checkpoint_ns") or ""
-    of_namespaces = public.get(_MAP) or {}
-    if not call.editing:
-        # As LangGraph: a run is of the root graph, and an id beside a namespace was one of the namespace's.
-        if public.pop("checkpoint_ns", None):
-            public.pop("checkpoint_id", None)
-        ns = ""
-    if ns in of_namespaces:
-        public["checkpoint_id"] = of_namespaces[ns]
-    call.addressed = bool(public.get("checkpoint_id"))
-    call.within = {inner: found for inner, found in of_namespaces.items() if inner} if not call.editing else {}
-
-
-def _address(call: Call) -> RunnableConfig:
-    """Return the address of the root graph's checkpoint that the call starts from."""
-    where = {"thread_id": call.trail, "checkpoint_ns": "", CONFIG_KEY: call.token}
-    checkpoint_id = None if call.configurable.get("checkpoint_ns") else call.configurable.get("checkpoint_id")
-    return {"configurable": where | ({"checkpoint_id": checkpoint_id} if checkpoint_id else {})}
-
-
-def _run_id(given: Any) -> uuid.UUID:
-    """Return the caller's run id, or a new one. It stands in every body, so it must be a UUID and nothing else."""
-    if given is None:
-        return uuid.uuid4()
-    try:
-        return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
-    except ValueError as error:
-        raise ConfigurationError("A run_id that is not a UUID.", remedy="Pass a UUID, or leave it out.") from error
-
-
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "durability": "sync"}
-
-
-def _bare(call: Call) -> RunnableConfig:
-    return {"configurable": {"thread_id": call.trail}}
 
 
 def _reenters(call: Call, loaded: CheckpointTuple | None) -> bool:
