@@ -8,8 +8,7 @@ from typing import NamedTuple
 from .chain import Checked
 from .entry import SYSTEM_TRAIL
 from .errors import VerificationError
-
-ERASED = "payload.erased"
+from .kinds import Kind
 
 
 class _Mark(NamedTuple):
@@ -39,7 +38,7 @@ class Erasures:
         than 100 stand in its payload.
         """
         body, payload = checked.body, checked.payload
-        if body.kind != ERASED:
+        if body.kind != Kind.PAYLOAD_ERASED:
             return
         seqs, trail = body.detail.get("seqs"), body.detail.get("trail", body.trail)
         if seqs is None and isinstance(payload, dict):

@@ -15,7 +15,7 @@ GRAPH_KINDS = ("checkpoint.*", "writes.*", "run.*", "interrupt.*", "state.*")
 
 
 class Kind(StrEnum):
-    """The kinds this version writes. A reader accepts any kind of the same grammar."""
+    """The kinds this version writes or judges. A reader accepts any kind of the same grammar."""
 
     CHECKPOINT_SAVED = "checkpoint.saved"
     WRITES_SAVED = "writes.saved"
@@ -29,7 +29,13 @@ class Kind(StrEnum):
     RUN_REFUSED = "run.refused"
     INTERRUPT_RAISED = "interrupt.raised"
     KEY_INTRODUCED = "key.introduced"
+    KEY_RETIRED = "key.retired"
+    KEY_REVOKED = "key.revoked"
     TRAIL_ADOPTED = "trail.adopted"
+    PAYLOAD_ERASED = "payload.erased"
+    REPORT_EXPORTED = "report.exported"
+    LOG_RESTORED = "log.restored"
+    LOG_HEAD_ADOPTED = "log.head-adopted"
 
 
 def check_kind(kind: str) -> str:

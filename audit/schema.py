@@ -9,7 +9,7 @@ from .errors import ConfigurationError
 from .rows import TABLES
 from .steps import Statement, Steps
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration this version of the package was written for."""
 
 EVIDENCE: Mapping[str, Mapping[str, str]] = {
@@ -25,6 +25,8 @@ EVIDENCE: Mapping[str, Mapping[str, str]] = {
     "payloads": {"trail": "text", "seq": "bigint", "salt": "bytea", "data": "bytea"},
     "leaves": {"trail": "text", "seq": "bigint", "leaf_index": "bigint", "leaf_hash": "bytea"},
     "heads": {"number": "bigint", "tree_size": "bigint", "note": "bytea"},
+    "cosignatures": {"tree_size": "bigint", "name": "text", "key_id": "bytea", "line": "bytea"},
+    "tokens": {"tree_size": "bigint", "token": "bytea"},
 }
 
 FUNCTIONS: Mapping[str, str] = {

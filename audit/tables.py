@@ -80,3 +80,21 @@ heads = Table(
     Column("note", LargeBinary, nullable=False),
     UniqueConstraint("tree_size"),
 )
+
+# What witnesses sent of a head: a signature line of its note, which says name and key id too.
+cosignatures = Table(
+    "cosignatures",
+    metadata,
+    Column("tree_size", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("line", LargeBinary, nullable=False),
+)
+
+# What a time stamping authority sent of a head: an RFC 3161 response over the text of its note.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("tree_size", BigInteger, primary_key=True, autoincrement=False),
+    Column("token", LargeBinary, nullable=False),
+)

@@ -13,8 +13,6 @@ from .errors import MalformedError, VerificationError
 from .keys import IntroducedKey, PublicKey, introduced, introduced_log_key
 from .kinds import Kind
 
-RETIRED = "key.retired"
-REVOKED = "key.revoked"
 _HEX_DIGITS = 64
 
 
@@ -91,7 +89,7 @@ class KeyTerms:
         body = checked.body
         if body.kind == Kind.KEY_INTRODUCED:
             self._introduce(checked, leaf_index)
-        elif body.kind in (RETIRED, REVOKED):
+        elif body.kind in (Kind.KEY_RETIRED, Kind.KEY_REVOKED):
             keyid = _keyid(body.detail.get("keyid"))
             if keyid not in self._introduced:
                 raise MalformedError("It names a key that was never introduced.")
@@ -114,7 +112,7 @@ class KeyTerms:
 
     def _end(self, keyid: bytes, kind: str, leaf_index: int, since: object) -> None:
         end, how = leaf_index, f"was retired at leaf {leaf_index}"
-        if kind == REVOKED:
+        if kind == Kind.KEY_REVOKED:
             if type(since) is not int or not 0 <= since <= leaf_index:
                 raise MalformedError("It does not say since which leaf, up to its own, the key is revoked.")
             end, how = since - 1, f"is revoked since leaf {since}"

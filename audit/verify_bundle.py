@@ -32,6 +32,7 @@ from .chain import START, UNKNOWN, Checked, Link, check_entry, go_on_behind
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .erasures import Erasures
 from .errors import MalformedError, VerificationError
+from .kinds import Kind
 from .logkeys import Handover, walk
 from .logproof import MAX_PROOF, LogProof, parse_log_proof, verify_log_proof
 from .merkle import verify_inclusion
@@ -39,8 +40,6 @@ from .note import MAX_NOTE, Algorithm, Verified, VerifierKey, parse_note
 from .terms import KeyTerms
 from .treehead import LogTrust, TreeHead, open_tree_head
 from .verify import Report, TrailCheck
-
-EXPORTED = "report.exported"
 
 
 def verify_bundle(source: Path | bytes, trust: LogTrust | None) -> Report:
@@ -265,10 +264,9 @@ class _Verification:
         body, tip = checked.body, self._terms.link
         named = body.detail.get("keys")
         shown: Json = {"seq": tip.seq, "leaf_hash": tip.leaf_hash.hex()}
-        if body.kind != EXPORTED:
-            self._report.add(
-                _at(place, "export", f"is the last one shown and no {EXPORTED}: behind it the trail may have been cut")
-            )
+        if body.kind != Kind.REPORT_EXPORTED:
+            sentence = f"is the last one shown and no {Kind.REPORT_EXPORTED}: behind it the trail may have been cut"
+            self._report.add(_at(place, "export", sentence))
         elif named != shown:
             sentence = f"names another end of {KEYS_TRAIL} than entry {tip.seq}, the last one shown: keys are missing"
             self._report.add(_at(place, "export", sentence))

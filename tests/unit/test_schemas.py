@@ -22,6 +22,9 @@ KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
 COUNTS = {"checkpoints": 3, "checkpoint_blobs": 4, "checkpoint_writes": 9}
 HUNDRED = [f"channel-{number:03}" for number in range(100)]
 
+HEAD = {"size": 7, "root": "03" * 32}
+RESTORED = {"from": 7, "to": 9, "lost": 2, "database": HEAD, "memory": {**HEAD, "size": 9}}
+
 GOOD: list[tuple[str, dict[str, Any]]] = [
     ("checkpoint.saved", {"source": "input", "step": -1}),
     ("checkpoint.saved", {"source": "fork", "step": None}),
@@ -54,6 +57,14 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("key.introduced", {"public_key": KEY, "purpose": "log"}),
     ("trail.adopted", {**COUNTS, "newest": "1f11638e-5a2c-6b1e-8000-3c1d5e7f9a0b"}),
     ("trail.adopted", {**COUNTS, "checkpoints": 0, "newest": None}),
+    ("key.retired", {"keyid": "03" * 32}),
+    ("key.revoked", {"keyid": "03" * 32, "since": 0}),
+    ("payload.erased", {"seqs": [1, 7]}),
+    ("payload.erased", {"trail": "case-7", "count": 101}),
+    ("report.exported", {"format": "bundle", "keys": {"seq": 3, "leaf_hash": "03" * 32}}),
+    ("log.restored", RESTORED),
+    ("log.head-adopted", {"database": HEAD, "given": []}),
+    ("log.head-adopted", {"database": HEAD, "given": [HEAD]}),
 ]
 
 BAD: list[tuple[str, str, dict[str, Any]]] = [
@@ -98,6 +109,19 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("an adoption of nobody knows what", "trail.adopted", COUNTS),
     ("fewer rows than none", "trail.adopted", {**COUNTS, "checkpoints": -1, "newest": None}),
     ("an id that is content", "trail.adopted", {**COUNTS, "newest": "Mr X"}),
+    ("a key retired by nothing", "key.retired", {}),
+    ("a key revoked from before the log", "key.revoked", {"keyid": "03" * 32, "since": -1}),
+    ("an erasure of nothing", "payload.erased", {"seqs": []}),
+    ("an erasure both listed and counted", "payload.erased", {"seqs": [1], "count": 101}),
+    (
+        "an export of a sort that is none",
+        "report.exported",
+        {"format": "doc", "keys": {"seq": 3, "leaf_hash": "03" * 32}},
+    ),
+    ("an export that names no keys", "report.exported", {"format": "bundle"}),
+    ("a restore with one head", "log.restored", {key: RESTORED[key] for key in RESTORED if key != "memory"}),
+    ("a restore with its reason in the open", "log.restored", {**RESTORED, "reason": "disk of ward 3"}),
+    ("a head without its root", "log.head-adopted", {"database": {"size": 7}, "given": []}),
     ("an unknown purpose", "key.introduced", {"public_key": KEY, "purpose": "seal", "kinds": ["*"]}),
 ]
 
