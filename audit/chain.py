@@ -134,14 +134,19 @@ def check_keys_trail(entries: Iterable[Entry], trust: Trust) -> tuple[dict[bytes
             ring[key.public.keyid] = key
         link = checked.link
     if link is START:
-        raise VerificationError(
-            "The trail @keys is empty: nothing says which keys sign here, so no entry can be believed.",
-            check="key",
-            trail=KEYS_TRAIL,
-            table="entries",
-            remedy="If this database was never migrated, run `countersign migrate`.",
-        )
+        raise no_keys()
     return ring, link
+
+
+def no_keys() -> VerificationError:
+    """Return the failure of a database that has our schema and no `@keys`."""
+    return VerificationError(
+        "The trail @keys is empty: nothing says which keys sign here, so no entry can be believed.",
+        check="key",
+        trail=KEYS_TRAIL,
+        table="entries",
+        remedy="If this database was never migrated, run `countersign migrate`.",
+    )
 
 
 def _root(entry: Entry, trust: Trust) -> dict[bytes, IntroducedKey]:

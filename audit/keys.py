@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,6 +68,9 @@ class PublicKey:
         if raw in _SMALL_ORDER or y in (1, _P - 1):
             raise MalformedError("An Ed25519 public key of small order: anybody can sign under it.")
         return cls(raw, Ed25519PublicKey.from_public_bytes(raw))
+
+    def __reduce__(self) -> tuple[Callable[[bytes], PublicKey], tuple[bytes]]:
+        return PublicKey.from_raw, (self.raw,)  # to another process; what stands behind `_key` cannot go there
 
     @property
     def keyid(self) -> bytes:

@@ -6,6 +6,8 @@ is the signer's own. In the log every entry has its place, and `@keys` has its o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .body import parse_body
 from .chain import START, Checked, Link, check_entry
 from .entry import KEYS_TRAIL, Entry
@@ -19,7 +21,8 @@ _HEX_DIGITS = 64
 class KeyTerms:
     """The keys that `@keys` introduced as far as it was read, and when each of them counts."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, trusted: Sequence[PublicKey] | None = None) -> None:
+        """Begin, with one of the keys `trusted` if they are given; else with whatever the log has for a first leaf."""
         self.ring: dict[bytes, IntroducedKey] = {}
         """All entry keys ever introduced, also those that are retired: ask `check_term` as well."""
         self.log_keys: dict[int, PublicKey] = {}
@@ -28,11 +31,12 @@ class KeyTerms:
         self.leaf_index = -1
         """Where the last entry of `@keys` stands; -1 before the first."""
         self._origin = origin
+        self._trusted = trusted
         self._introduced: dict[bytes, int] = {}
         self._ended: dict[bytes, tuple[int, str]] = {}
 
-    def feed(self, entry: Entry, leaf_index: int) -> None:
-        """Take over the next entry of `@keys`, which is this leaf.
+    def feed(self, entry: Entry, leaf_index: int) -> Checked:
+        """Take over the next entry of `@keys`, which is this leaf, and return it.
 
         Raises VerificationError for one that does not belong there. The first is leaf 0 and introduces the key that
         signs it: what vouches for that key is the log.
@@ -43,6 +47,9 @@ class KeyTerms:
         checked = check_entry(entry, after=self.link, origin=self._origin, ring=self.ring)
         if checked.body.trail != KEYS_TRAIL:
             raise _failed(entry, leaf_index, "column", "stands where only entries of @keys may stand")
+        if not checked.body.kind.startswith("key."):
+            sentence = f"is of kind {checked.body.kind}; @keys holds events of keys only"
+            raise _failed(entry, leaf_index, "authority", sentence)
         if leaf_index <= self.leaf_index:
             raise _failed(entry, leaf_index, "order", f"is leaf {leaf_index}, the one before it leaf {self.leaf_index}")
         if not first:
@@ -52,6 +59,7 @@ class KeyTerms:
         except MalformedError as error:
             raise _failed(entry, leaf_index, "key", f"cannot be judged: {error.message.rstrip('.')}") from error
         self.link, self.leaf_index = checked.link, leaf_index
+        return checked
 
     def check_term(self, checked: Checked, leaf_index: int) -> None:
         """Return if the key of a checked entry counted at the entry's leaf. Raises VerificationError otherwise."""
@@ -67,11 +75,23 @@ class KeyTerms:
         if leaf_index > end:
             raise _failed(entry, leaf_index, "key", f"is leaf {leaf_index}, and its key {how}")
 
+    def may_sign_head(self, key: PublicKey, tree_size: int) -> bool:
+        """Tell whether nothing read so far says that this key of the log was given up before a head of this size."""
+        return tree_size <= self._ended.get(key.keyid, (tree_size, ""))[0] + 1
+
     def may_sign_heads(self, key: PublicKey) -> bool:
         """Tell whether nothing read so far says that this key of the log is given up."""
         return key.keyid not in self._ended
 
     def _begin(self, entry: Entry, leaf_index: int) -> None:
+        if self._trusted is not None and all(key.keyid != entry.keyid for key in self._trusted):
+            raise _failed(
+                entry,
+                leaf_index,
+                "key",
+                "does not begin with the deployment key that you trust: another key wrote this trail, or the trust "
+                "file is of another deployment",
+            )
         try:
             key = introduced(parse_body(entry.body))
         except MalformedError as error:

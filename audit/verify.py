@@ -15,6 +15,7 @@ from .entry import KEYS_TRAIL, Entry
 from .errors import VerificationError
 from .keys import Ring
 from .ledger import Ledger
+from .logcheck import Rebuilt
 from .overlap import Overlaps
 from .rows import TABLES
 from .treehead import TreeHead
@@ -82,10 +83,11 @@ class Counts:
 
 _CHECKS = (
     "schema", "file", "note", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
-    "inclusion", "order", "export", "payload", "erased", "binding", "overlap", "row", "unbound", "missing", "duplicate",
+    "inclusion", "leaf", "order", "export", "payload", "erased", "binding", "overlap", "row", "unbound", "missing",
+    "duplicate", "head", "tile", "time",
 )  # fmt: skip
 _WHOLE = ("schema", "file", "note")
-_TABLES = ("entries", "payloads", *TABLES)
+_TABLES = ("entries", "payloads", "leaves", *TABLES)
 
 
 def _rank(word: str | None, words: tuple[str, ...]) -> int:
@@ -125,6 +127,10 @@ class Report:
     indeterminate: bool = False
     tree_head: TreeHead | None = None
     """The head that a trusted key signed, where there is one."""
+    unsealed: int = 0
+    """Entries that are no leaves of the log yet."""
+    rebuilt: Rebuilt | None = None
+    """What the leaves of the log came to, where they were read."""
     found: int = field(default=0, init=False)
     """How many findings there are, kept or not."""
     _kept: list[Finding] = field(default_factory=list, init=False)
@@ -153,12 +159,14 @@ class Report:
         self.found += 1
         self._keep([Finding.of(error)])
 
-    def merge(self, counts: Counts, findings: Sequence[Finding], found: int) -> None:
-        """Take over what was found elsewhere: `found` findings, of which `findings` are the first 1,000 by place."""
-        for name in counts.__slots__:
-            setattr(self.counts, name, getattr(self.counts, name) + getattr(counts, name))
-        self.found += found
-        self._keep(findings)
+    def merge(self, other: Report) -> None:
+        """Take over what was found elsewhere, of another part."""
+        for name in other.counts.__slots__:
+            setattr(self.counts, name, getattr(self.counts, name) + getattr(other.counts, name))
+        self.unsealed += other.unsealed
+        self.rebuilt = self.rebuilt or other.rebuilt
+        self.found += other.found
+        self._keep(other.findings)
 
     def _keep(self, findings: Sequence[Finding]) -> None:
         self._kept += findings

@@ -7,21 +7,37 @@ walked against the entries in both directions. Honest work that goes on meanwhil
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
-from .chain import START, Checked, check_entry, check_keys_trail
+from .chain import START, Checked, check_entry, check_keys_trail, no_keys
 from .entry import KEYS_TRAIL
 from .errors import ConfigurationError, NotFoundError, VerificationError
-from .keys import IntroducedKey, Trust
-from .read import entries_statement, entry_of
+from .keys import Trust
+from .logcheck import KnownHead, Loss
+from .merkle import CompactRange
+from .outside import Outside, log_trust
+from .read import ENTRY_COLUMNS, entries_statement, entry_of
 from .schema import check_functions_steps, evidence_problems_steps, langgraph_problems_steps
 from .steps import Statement, run
+from .terms import KeyTerms
+from .trail_leaves import LeafRow, TrailLeaves
+from .treehead import TreeHead
 from .verify import Report
-from .verify_parts import Judge, OneTrail, check_part, divide, prepare, strangers
+from .verify_log import TheLog, check_tiles, losses_steps, pinpoint
+from .verify_parts import Judge, OneTrail, Part, check_part, divide, prepare, some_trails, strangers
 from .verify_workers import check_together
+from .vouching import say_log
+
+_KEYS: LiteralString = f"""
+SELECT {ENTRY_COLUMNS}, p.salt, p.data, l.leaf_index, l.leaf_hash, l.trail IS NOT NULL
+FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
+LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
+WHERE e.trail = %s ORDER BY e.seq
+"""
+_SIZE = "SELECT coalesce(max(leaf_index) + 1, 0) FROM audit.leaves"
 
 
 class Progress(Protocol):
@@ -35,37 +51,103 @@ class Progress(Protocol):
 
 
 def verify_database(
-    conn: Connection[Any], trust: Trust, *, trail: str | None = None, jobs: int = 1, progress: Progress | None = None
+    conn: Connection[Any],
+    trust: Trust,
+    *,
+    outside: Outside | None = None,
+    since: TreeHead | None = None,
+    trail: str | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Report:
     """Return the report on the database behind `conn`, or on one trail of it; the same whatever `jobs` is.
+
+    It is held against what is known `outside`, which was read before: without any head from there the verdict is at
+    best indeterminate, since nothing shows that the database is not an older one, or cut. With `since`, a head that was
+    verified before, only what is new is read: the log behind it, and whole the trails that went on; those who want to
+    know whether anything older was changed verify without it.
 
     `conn` must be in no transaction; it is used in one REPEATABLE READ, read-only transaction. With more than one job,
     up to `jobs` processes share that transaction's snapshot, each on a connection of its own. Raises psycopg.Error or
     ConfigurationError when the database cannot be read, or a process ends early; never raises for what it finds.
     """
-    report = Report()
+    report, outside = Report(), outside or Outside(log_trust(trust))
     with conn.transaction():
         prepare(conn)
         if not _check_schema(conn, report):
             return report
-        ring = _check_keys(conn, trust, report)
+        terms = _check_keys(conn, trust, report)
         _say_trust(trust, report)
-        if ring is not None:
-            _check_parts(conn, Judge(trust.origin, ring), trail, jobs, report, progress)
+        if terms is not None:
+            log = _the_log(conn, terms, outside, since, report)
+            start = log.start if log else None
+            _check_parts(conn, Judge(trust.origin, terms), log, trail, jobs, report, progress)
+            if outside.memory is not None:
+                check_tiles(outside.memory, start.end if start else 0, report)
+                pinpoint(conn, outside.memory, report)
+            say_log(conn, outside, start.end if start else None, report)
     return report
 
 
+def _the_log(
+    conn: Connection[Any], terms: KeyTerms, outside: Outside, since: TreeHead | None, report: Report
+) -> TheLog | None:
+    if outside.log is None:
+        return None
+    if outside.wrong is not None:
+        report.add(outside.wrong)
+    heads = [KnownHead(given.head, given.name) for given in outside.heads]
+    if outside.memory is not None:
+        heads.append(KnownHead(outside.memory.head, "the log's memory"))
+    start = None
+    if since is not None:
+        heads.append(KnownHead(since, "--since"))
+        start = _start(outside, since, report)
+    losses = list[Loss]()
+    for found in run(conn, losses_steps(outside.log.origin, terms, start.end if start else 0)):
+        if isinstance(found, VerificationError):
+            report.add(found)
+        else:
+            losses.append(found)
+    return TheLog(outside.log.logs, terms, tuple(heads), tuple(losses), start)
+
+
+def _start(outside: Outside, since: TreeHead, report: Report) -> CompactRange | None:
+    """Return the tree of the head `since`, from the memory's tiles if they lead to it; None where nothing does."""
+    memory = outside.memory
+    if memory is not None and memory.head.size >= since.size:
+        try:
+            start = memory.range_of(since.size)
+            if start.root_hash == since.root:
+                return start
+        except VerificationError as error:
+            report.add(error)
+    return None
+
+
 def _check_parts(
-    conn: Connection[Any], judge: Judge, trail: str | None, jobs: int, report: Report, progress: Progress | None
+    conn: Connection[Any],
+    judge: Judge,
+    log: TheLog | None,
+    trail: str | None,
+    jobs: int,
+    report: Report,
+    progress: Progress | None,
 ) -> None:
     advance: Callable[[int], None] = progress.advance if progress else lambda _: None
+    trails: list[Part]
     if trail is not None:
-        check_part(conn, OneTrail(trail), judge, report, advance)
-        return
-    parts, total = divide(conn)
-    workers = min(jobs, len(parts) - 1)
-    parts += strangers()
-    if progress:
+        trails, total = [OneTrail(trail)], 0
+    elif log is not None and log.start is not None:
+        trails, total = some_trails(conn, log.start.end)
+    else:
+        trails, total = divide(conn)
+    workers = min(jobs, len(trails) - 1)
+    # The log first: it is the longest part that cannot be divided.
+    parts: list[Part] = [*([] if log is None else [log]), *trails]
+    if trail is None and (log is None or log.start is None):
+        parts += strangers()
+    if progress and total:
         progress.start(total)
     if workers > 1:
         check_together(conn, parts, judge, workers, report, advance)
@@ -110,30 +192,34 @@ def _check_schema(conn: Connection[Any], report: Report) -> bool:
     return not any(problem.fatal for problem in problems)
 
 
-def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> dict[bytes, IntroducedKey] | None:
-    entries = [entry_of(row) for row in _fetch(conn, entries_statement(KEYS_TRAIL))]
-    report.counts.trails += bool(entries)
-    report.counts.entries += len(entries)
-    report.counts.payloads += sum(entry.data is not None for entry in entries)
+def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> KeyTerms | None:
+    """Return the keys with their terms, having read `@keys`. An entry of it without a leaf counts as the next one."""
+    rows = _fetch(conn, Statement(_KEYS, (KEYS_TRAIL,)))
+    report.counts.trails += bool(rows)
+    report.counts.entries += len(rows)
     if not trust.entry:
         report.indeterminate = True
         return None
+    ((size,),) = _fetch(conn, Statement(_SIZE))
+    terms = KeyTerms(trust.origin, trust.entry)
+    leaves = TrailLeaves(None, report)
     try:
-        ring, _ = check_keys_trail(entries, trust)
+        for *columns, index, leaf_hash, is_sealed in rows:
+            entry = entry_of(tuple(columns))
+            report.counts.payloads += entry.data is not None
+            leaf = LeafRow(index, leaf_hash) if is_sealed else None
+            size += leaf is None
+            checked = terms.feed(entry, size - 1 if index is None else index)
+            leaves.feed(entry, checked, leaf)
+        if not rows:
+            raise no_keys()
     except VerificationError as error:
         report.add(error)
         return None
-    return ring
+    return terms
 
 
 def _say_trust(trust: Trust, report: Report) -> None:
     keys = ", ".join(key.keyid.hex()[:16] for key in trust.entry)
     said = ("checked", f"deployment key {keys} of {trust.origin}") if keys else ("not checked", "no key was given")
     report.trust.append({"what": "entry keys", "status": said[0], "detail": said[1]})
-    report.trust.append(
-        {
-            "what": "log",
-            "status": "not checked",
-            "detail": "the log is not read yet: a tail cut with its rows, or a whole trail removed, is not seen",
-        }
-    )

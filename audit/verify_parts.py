@@ -16,11 +16,13 @@ from psycopg.rows import tuple_row
 
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
 from .errors import VerificationError
-from .keys import Ring
 from .ledger import RowsCheck, adoption_remedy
 from .read import ENTRY_COLUMNS, LARGE, PLACE, entry_of, light_rows_statement, rows_statement
 from .rows import TABLES, Column, Table, named
+from .terms import KeyTerms
+from .trail_leaves import LeafRow, TrailLeaves, without_entry
 from .verify import Report, TrailCheck
+from .verify_log import TheLog, check_log
 
 PART = 2_000
 """Entries in a part: about a second's work. A trail is never divided."""
@@ -35,10 +37,10 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What entries are judged by: the log they have to be of, and the keys that `@keys` introduced."""
+    """What entries are judged by: the log they have to be of, and the keys of `@keys` with their terms."""
 
     origin: str
-    ring: Ring
+    terms: KeyTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,24 @@ class OneTrail:
 
 
 @dataclass(frozen=True, slots=True)
+class SomeTrails:
+    """The part that is these trails."""
+
+    trails: list[str]
+
+    def where(self) -> LiteralString:
+        """Return the condition of rows in it."""
+        return "trail = ANY(%(trails)s::text[])"
+
+
+@dataclass(frozen=True, slots=True)
 class Strangers:
     """The part that is the rows of one of LangGraph's tables whose threads have no trail."""
 
     table: str
 
 
-Part = Trails | OneTrail | Strangers
+Part = Trails | OneTrail | SomeTrails | Strangers | TheLog
 # "C" compares bytes. A column that somebody gave another collation is still cut in the same order here.
 _FROM_LOW: LiteralString = 'trail COLLATE "C" >= %(low)s'
 _BEFORE_HIGH: LiteralString = ' AND trail COLLATE "C" < %(high)s'
@@ -81,12 +94,18 @@ _SIZES: LiteralString = """
 SELECT trail, count(*) FROM (SELECT trail COLLATE "C" AS trail FROM audit.entries WHERE trail IS NOT NULL) e
 GROUP BY trail ORDER BY trail
 """
+_WENT_ON: LiteralString = """
+SELECT t.trail, (SELECT count(*) FROM audit.entries e WHERE e.trail = t.trail) FROM (
+    SELECT trail FROM audit.leaves WHERE leaf_index >= %(since)s UNION SELECT trail FROM countersign.unsealed
+) t WHERE t.trail IS NOT NULL ORDER BY t.trail
+"""
 _ENTRIES: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e"
 _PAYLOADS: LiteralString = f"""
 SELECT trail, seq, salt, CASE WHEN octet_length(data) <= {LARGE} THEN data END,
     CASE WHEN octet_length(data) > {LARGE} THEN {PLACE} END
 FROM audit.payloads
 """
+_LEAVES: LiteralString = "SELECT trail, seq, leaf_index, leaf_hash FROM audit.leaves"
 # The place in the table last: rows that stand twice come in one order, however the parts are cut.
 _IN_ORDER: LiteralString = ' ORDER BY trail COLLATE "C", seq, ctid'
 _AT: LiteralString = " WHERE tableoid = %s::oid AND ctid = %s::tid"
@@ -133,6 +152,21 @@ def strangers() -> list[Part]:
     return [Strangers(table) for table in TABLES]
 
 
+def some_trails(conn: Connection[Any], since: int) -> tuple[list[Part], int]:
+    """Return the parts of the trails that went on from leaf `since` on, or wait for their leaf; and their entries."""
+    sizes = conn.cursor(row_factory=tuple_row).execute(_WENT_ON, {"since": since}).fetchall()
+    parts: list[Part] = []
+    names: list[str] = []
+    size = 0
+    for trail, count in sizes:
+        names.append(trail)
+        size += count
+        if size >= PART:
+            parts.append(SomeTrails(names))
+            names, size = [], 0
+    return [*parts, SomeTrails(names)], sum(count for _, count in sizes)
+
+
 def check_part(conn: Connection[Any], part: Part, judge: Judge, report: Report, progress: Progress) -> None:
     """Check everything in `part` and add to `report` what was found and counted.
 
@@ -141,17 +175,20 @@ def check_part(conn: Connection[Any], part: Part, judge: Judge, report: Report, 
     """
     if isinstance(part, Strangers):
         _check_strangers(conn, TABLES[part.table], report)
+    elif isinstance(part, TheLog):
+        check_log(conn, part, report)
     else:
         _check_trails(conn, part, judge, report, progress)
 
 
 def _check_trails(
-    conn: Connection[Any], part: Trails | OneTrail, judge: Judge, report: Report, progress: Progress
+    conn: Connection[Any], part: Trails | OneTrail | SomeTrails, judge: Judge, report: Report, progress: Progress
 ) -> None:
     batch: list[TrailCheck] = []
     current: TrailCheck | None = None
+    leaves = TrailLeaves(judge.terms, report)
     rows = 0
-    for entry in _told(_entries(conn, part, report), progress):
+    for entry, leaf in _told(_entries(conn, part, report), progress):
         if entry.trail == KEYS_TRAIL:
             continue  # checked already, before anything else could be
         if current is None or current.ledger.trail != entry.trail:
@@ -159,16 +196,17 @@ def _check_trails(
             if rows >= _BATCH_ROWS or len(batch) >= _BATCH_TRAILS:
                 _check_rows(conn, batch, report)
                 batch, rows = [], 0
-            current = TrailCheck(entry.trail, origin=judge.origin, ring=judge.ring, report=report)
+            current = TrailCheck(entry.trail, origin=judge.origin, ring=judge.terms.ring, report=report)
+            leaves = TrailLeaves(judge.terms, report)
             batch.append(current)
-        current.feed(entry)
+        leaves.feed(entry, current.feed(entry), leaf)
     if isinstance(part, OneTrail) and part.trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
-        batch.append(TrailCheck(part.trail, origin=judge.origin, ring=judge.ring, report=report))
+        batch.append(TrailCheck(part.trail, origin=judge.origin, ring=judge.terms.ring, report=report))
         report.counts.trails -= 1
     _check_rows(conn, batch, report)
 
 
-def _told(entries: Iterator[Entry], progress: Progress) -> Iterator[Entry]:
+def _told(entries: Iterator[_Sealed], progress: Progress) -> Iterator[_Sealed]:
     count = 0
     for entry in entries:
         yield entry
@@ -179,24 +217,53 @@ def _told(entries: Iterator[Entry], progress: Progress) -> Iterator[Entry]:
     progress(count)
 
 
-def _entries(conn: Connection[Any], part: Trails | OneTrail, report: Report) -> Iterator[Entry]:
-    """Yield entries with their payloads by merging the two tables, so that neither hides rows of the other."""
+_Sealed = tuple[Entry, LeafRow | None]
+
+
+def _entries(conn: Connection[Any], part: Trails | OneTrail | SomeTrails, report: Report) -> Iterator[_Sealed]:
+    """Yield entries with their payloads and leaves by merging three tables, so that none hides rows of another."""
     params = {name: getattr(part, name) for name in part.__slots__}
-    payloads = _stream(conn, "payloads", _PAYLOADS + " WHERE " + part.where() + _IN_ORDER, params)
-    payload = next(payloads, None)
-    for row in _stream(conn, "entries", _ENTRIES + " WHERE " + part.where() + _IN_ORDER, params):
-        place = row[:2]
-        while payload is not None and payload[:2] != place and _order(payload) < _order(row):
-            report.add(_orphan(payload))
-            payload = next(payloads, None)
-        if payload is not None and payload[:2] == place:
-            yield entry_of((*row, payload[2], _data(conn, payload)))
-            payload = next(payloads, None)
-        else:
-            yield entry_of(row)
-    while payload is not None:
-        report.add(_orphan(payload))
-        payload = next(payloads, None)
+    where = " WHERE " + part.where() + _IN_ORDER
+    payloads = _Beside(_stream(conn, "payloads", _PAYLOADS + where, params), report, _orphan)
+    leaves = _Beside(_stream(conn, "leaves", _LEAVES + where, params), report, _leaf_alone)
+    for row in _stream(conn, "entries", _ENTRIES + where, params):
+        payload, leaf = payloads.at(row), leaves.at(row)
+        entry = entry_of(row) if payload is None else entry_of((*row, payload[2], _data(conn, payload)))
+        yield entry, LeafRow(*leaf[2:]) if leaf else None
+    payloads.finish()
+    leaves.finish()
+
+
+class _Beside:
+    """The rows of a table that belong to entries, taken along with these in their order."""
+
+    def __init__(
+        self, rows: Iterator[tuple[Any, ...]], report: Report, alone: Callable[[tuple[Any, ...]], VerificationError]
+    ) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+        self._report = report
+        self._alone = alone
+
+    def at(self, entry: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Return the row of this entry. Those before it, and further ones of an entry that has one, are of none."""
+        place = entry[:2]
+        while self._next is not None and self._next[:2] != place and _order(self._next) < _order(entry):
+            self._tell()
+        if self._next is None or self._next[:2] != place:
+            return None
+        found, self._next = self._next, next(self._rows, None)
+        return found
+
+    def finish(self) -> None:
+        """Report the rows behind the last entry."""
+        while self._next is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._next is not None:
+            self._report.add(self._alone(self._next))
+            self._next = next(self._rows, None)
 
 
 def _order(row: tuple[Any, ...]) -> tuple[bool, bytes, bool, int]:
@@ -211,6 +278,10 @@ def _data(conn: Connection[Any], payload: tuple[Any, ...]) -> bytes | None:
     if place is not None:
         (data,) = _one(conn, "SELECT data FROM audit.payloads" + _AT, place)
     return data  # type: ignore[no-any-return]
+
+
+def _leaf_alone(row: tuple[Any, ...]) -> VerificationError:
+    return without_entry(row[0], row[1], LeafRow(*row[2:]))
 
 
 def _orphan(payload: tuple[Any, ...]) -> VerificationError:

@@ -46,7 +46,7 @@ def _serve(line: Line, setup: Setup) -> None:
             part: Part = line.recv()
             report = Report()
             check_part(conn, part, judge, report, lambda count: line.send(Advanced(count)))
-            line.send(Done(report.counts, report.findings, report.found))
+            line.send(Done(report))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from .errors import ConfigurationError
-from .keys import IntroducedKey, PublicKey, Ring
 from .trouble import explain
-from .verify import Counts, Finding, Report
+from .verify import Report
 from .verify_parts import Judge, Part
 
 MODULE = "countersign.audit.verify_worker"
@@ -37,14 +36,7 @@ class Setup:
 
     conninfo: str
     snapshot: str
-    origin: str
-    keys: tuple[tuple[bytes, tuple[str, ...]], ...]
-
-    @property
-    def judge(self) -> Judge:
-        """Return what entries are judged by."""
-        public = [IntroducedKey(PublicKey.from_raw(raw), kinds) for raw, kinds in self.keys]
-        return Judge(self.origin, {key.public.keyid: key for key in public})
+    judge: Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +50,7 @@ class Advanced:
 class Done:
     """A worker says what it found in a part."""
 
-    counts: Counts
-    findings: list[Finding]
-    found: int
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +80,7 @@ def check_together(
     `conn` is in the transaction whose snapshot they share. Raises ConfigurationError when one of them cannot begin, or
     ends before its work is done; `report` is then of no use.
     """
-    setup = Setup(_conninfo(conn), _export(conn), judge.origin, _keys(judge.ring))
+    setup = Setup(_conninfo(conn), _export(conn), judge)
     with ExitStack() as stack:
         busy = {worker.line: worker for worker in [stack.enter_context(_started(setup)) for _ in range(jobs)]}
         left = iter(parts)
@@ -103,7 +93,7 @@ def check_together(
                 if isinstance(told, Advanced):
                     progress(told.count)
                 elif isinstance(told, Done):
-                    report.merge(told.counts, told.findings, told.found)
+                    report.merge(told.report)
                     _next(worker, left, busy)
                 else:
                     raise ConfigurationError(told.what, remedy=told.remedy)
@@ -175,7 +165,3 @@ def _conninfo(conn: psycopg.Connection[Any]) -> str:
     if info.password:
         there["password"] = info.password
     return make_conninfo(info.dsn, **there)
-
-
-def _keys(ring: Ring) -> tuple[tuple[bytes, tuple[str, ...]], ...]:
-    return tuple((key.public.raw, key.kinds) for key in ring.values())

@@ -41,8 +41,13 @@ def _trust(vkeys: tuple[str, ...], witnesses: tuple[str, ...], quorum: int | Non
             remedy="Give the key of each witness: --witness KEY.",
         )
     keys = [_key("--vkey", text) for text in vkeys]
-    others = [_key("--witness", text) for text in witnesses]
-    return LogTrust(tuple(keys), tuple(others), len(others) if quorum is None else quorum)
+    others = witness_keys(witnesses)
+    return LogTrust(tuple(keys), others, len(others) if quorum is None else quorum)
+
+
+def witness_keys(texts: tuple[str, ...]) -> tuple[VerifierKey, ...]:
+    """Return the verifier keys of witnesses. Raises ConfigurationError for what is none."""
+    return tuple(_key("--witness", text) for text in texts)
 
 
 def _key(option: str, text: str) -> VerifierKey:

@@ -13,22 +13,17 @@ from typing import Any, NoReturn, ParamSpec
 import click
 import psycopg
 
-from countersign.audit.deployment import claimed_origin_steps
-from countersign.audit.errors import AuditError, ConfigurationError, NotFoundError
+from countersign.audit.errors import AuditError
 from countersign.audit.home import home_folder
-from countersign.audit.keyfolder import KeyFolder
-from countersign.audit.keys import Trust
-from countersign.audit.schema import revision_steps
-from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.trouble import explain
-from countersign.audit.verify import EXIT_CODES, Report
-from countersign.audit.verify_database import Progress, verify_database
+from countersign.audit.verify import EXIT_CODES
 
 from . import embedded
 from .adopt_command import adopt_threads
-from .database import Database, database
+from .database import database
 from .describe import describe, shown
 from .seal_command import seal_entries
+from .verify_command import Asked, trust_of, verify
 
 P = ParamSpec("P")
 COULD_NOT_RUN = 2
@@ -68,6 +63,7 @@ def main() -> None:
     """
 
 
+_path: Any = click.Path(path_type=Path)
 _url = click.option("--database-url", "url", metavar="URL", help="Instead of COUNTERSIGN_DATABASE_URL.")
 
 
@@ -91,14 +87,23 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
 
 
 @main.command("verify")
-@click.option("--trail", metavar="T", help="Only this trail (and @keys).")
+@click.option("--trail", metavar="T", help="Of the entries only those of this trail, and of @keys.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
     "--trust",
     "trust_file",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FILE",
     help="Instead of this machine's trust.json.",
+)
+@click.option(
+    "--head", "heads", type=_path, multiple=True, metavar="FILE", help="A tree head that you kept. Repeatable."
+)
+@click.option("--since", type=_path, metavar="FILE", help="A tree head verified before: read only what is new since.")
+@click.option("--save-head", type=_path, metavar="FILE", help="Where to keep the tree head, if the verdict is passed.")
+@click.option("--witness", "witnesses", multiple=True, metavar="KEY", help="A witness's verifier key. Repeatable.")
+@click.option(
+    "--quorum", type=click.IntRange(min=0), metavar="N", help="How many of the witnesses must have cosigned; else all."
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; without: one a processor, up to 8."
@@ -106,18 +111,19 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
 @_url
 @_guarded
 def verify_command(
-    trail: str | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
-    trust_file: Path | None,
-    jobs: int | None,
     url: str | None,
+    **asked: Any,
 ) -> None:
-    """Verify every entry, every payload and every row of LangGraph's tables.
+    """Verify every entry, every payload, every row of LangGraph's tables, and the log.
+
+    The log is held against its memory under COUNTERSIGN_HOME and against each --head; with neither the verdict is
+    indeterminate at best, since nothing shows that the database was not cut.
 
     Exit code 0: passed, 1: failed, 2: could not run, 3: indeterminate.
     """
     with database(url) as target, shown(sys.stderr, wanted=not as_json) as progress:
-        report = verify(target, trail=trail, trust_file=trust_file, jobs=jobs or usual_jobs(), progress=progress)
+        report = verify(target, Asked(**asked), progress)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
     sys.exit(EXIT_CODES[report.verdict])
 
@@ -212,7 +218,7 @@ def keys_group() -> None:
 def keys_export_command(vkey: bool, url: str | None) -> None:  # noqa: ARG001, FBT001
     """Print what somebody needs who shall believe the log's tree heads without trusting you."""
     with database(url) as target, psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
-        for key in _trust(conn, target, None).log:
+        for key in trust_of(conn, target, None).log:
             click.echo(key)
 
 
@@ -249,70 +255,6 @@ def demo_command(out: Path) -> None:
     from .demo import demo  # noqa: PLC0415 - the only command that runs a graph
 
     demo(out)
-
-
-def usual_jobs() -> int:
-    """Return how many processes verify when nobody says: one for each processor this one may use, but no crowd."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, _MOST_JOBS)
-
-
-def verify(
-    target: Database,
-    *,
-    trail: str | None = None,
-    trust_file: Path | None = None,
-    jobs: int = 1,
-    progress: Progress | None = None,
-) -> Report:
-    """Return the report on a database. A database without @keys is failed, whoever asks."""
-    with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
-        if run(conn, revision_steps()) is None and not _has_evidence(conn):
-            raise ConfigurationError(
-                "This database was never prepared for Countersign.", remedy="Run: countersign migrate"
-            )
-        trust = _trust(conn, target, trust_file)
-        if trail is not None and not run(conn, _known_steps(trail)):
-            raise NotFoundError(f"There is no trail {trail!r}.", remedy="A trail's name is LangGraph's thread id.")
-        return verify_database(conn, trust, trail=trail, jobs=jobs, progress=progress)
-
-
-def _known_steps(trail: str) -> Steps[bool]:
-    """Tell whether there is anything of this name: entries, or rows that somebody left without entries."""
-    rows = yield Statement(
-        "SELECT EXISTS (SELECT FROM audit.entries WHERE trail = %(trail)s)"
-        " OR EXISTS (SELECT FROM checkpoints WHERE thread_id = %(trail)s)"
-        " OR EXISTS (SELECT FROM checkpoint_writes WHERE thread_id = %(trail)s)"
-        " OR EXISTS (SELECT FROM checkpoint_blobs WHERE thread_id = %(trail)s)",
-        {"trail": trail},  # type: ignore[arg-type]
-    )
-    return bool(rows[0][0])
-
-
-def _has_evidence(conn: psycopg.Connection[Any]) -> bool:
-    row = conn.execute("SELECT to_regclass('audit.entries') IS NOT NULL").fetchone()
-    return bool(row and row[0])
-
-
-def _trust(conn: psycopg.Connection[Any], target: Database, trust_file: Path | None) -> Trust:
-    if trust_file is not None:
-        return Trust.load(trust_file)
-    configured = os.environ.get("COUNTERSIGN_ORIGIN")
-    claimed = configured or run(conn, claimed_origin_steps())
-    folders = (
-        [KeyFolder.of(target.home, claimed)] if claimed else sorted(_key_folders(target.home), key=lambda f: f.path)
-    )
-    for folder in folders:
-        if folder.path.is_dir():
-            return folder.trust()
-    raise ConfigurationError(
-        f"No trust file for this database on this machine (looked in {target.home}).",
-        remedy="Give the trust.json that its first migration wrote: --trust FILE.",
-    )
-
-
-def _key_folders(home: Path) -> list[KeyFolder]:
-    return [KeyFolder(path.parent) for path in home.glob("*/trust.json")]
 
 
 if __name__ == "__main__":

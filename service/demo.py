@@ -34,6 +34,7 @@ from .database import Database, database
 from .describe import describe
 from .embedded import EmbeddedDatabase
 from .order_workflow import new_order, order_workflow
+from .verify_command import Asked, outside_of
 
 _HONEST, _CHEATED = 60, 600
 _LOCK = 0x64656D6F
@@ -73,6 +74,7 @@ def _story(target: Database, trust: Trust, out: Path) -> bool:
             _note(line)
         return False
     revised, waiting = asyncio.run(_orders(target))
+    _seal(target)
     report = _verify(target, trust)
     _leave(target, trust, revised, report, out)
     caught = _cheat(target, trust, waiting)
@@ -147,13 +149,13 @@ async def _case(graph: Any, case: str, patient: str, drug: str, decisions: list[
 
 def _verify(target: Database, trust: Trust) -> Report:
     with psycopg.connect(target.app_url, autocommit=True) as conn:
-        return verify_database(conn, trust)
+        return verify_database(conn, trust, outside=outside_of(target.home, trust, Asked()))
 
 
 def _seal(target: Database) -> None:
     with psycopg.connect(target.app_url, autocommit=True) as conn:
         done = open_sealer(conn, target.home).seal(conn)
-    _say("Sealed: the log's signed tree head now vouches for every entry, outside the database too")
+    _say("Sealed: the log's signed tree head vouches for every entry, outside the database too")
     _note(f"{done.entries} new entries; the log has {done.head.size}, root {done.head.root.hex()}")
 
 

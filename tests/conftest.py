@@ -18,7 +18,9 @@ import pytest
 from countersign.audit import AsyncAuditedPostgresSaver
 from countersign.audit.keyfolder import DEPLOYMENT, GRAPH, KeyFolder
 from countersign.audit.keys import Trust
+from countersign.audit.memory import Memory
 from countersign.audit.migrate import migrate
+from countersign.audit.outside import Outside, log_trust, read_outside
 from countersign.audit.verify import Report
 from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
@@ -52,9 +54,15 @@ class Database:
     def trust(self) -> Trust:
         return self.folder.trust()
 
-    def verify(self, trail: str | None = None) -> Report:
+    @property
+    def outside(self) -> Outside:
+        """What the operator's own machine knows outside the database."""
+        return read_outside(log_trust(self.trust), Memory.of(self.folder))
+
+    def verify(self, trail: str | None = None, **how: Any) -> Report:
+        outside = how.pop("outside", None) or self.outside
         with psycopg.connect(self.app_url, autocommit=True) as conn:
-            return verify_database(conn, self.trust, trail=trail)
+            return verify_database(conn, self.trust, outside=outside, trail=trail, **how)
 
     def as_admin(self, sql: str, params: Any = None) -> int:
         """Do what only a dishonest administrator can: superuser, triggers off. Returns the number of rows touched."""

@@ -22,7 +22,9 @@ from conftest import DEPLOYMENT, GRAPH, Database, on_database
 from countersign.audit import ConfigurationError, attach
 from countersign.audit import migrate as migration
 from countersign.audit.keyfolder import LOG, KeyFolder
+from countersign.audit.memory import Memory
 from countersign.audit.migrate import Migrated, migrate, migration_sql
+from countersign.audit.outside import log_trust, read_outside
 from countersign.audit.tables import EVIDENCE_SCHEMA, metadata
 from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase
@@ -81,7 +83,8 @@ class Fresh:
 
     def verdict(self) -> str:
         with psycopg.connect(self.owner_url, autocommit=True) as conn:
-            return verify_database(conn, self.folder.trust()).verdict
+            outside = read_outside(log_trust(self.folder.trust()), Memory.of(self.folder))
+            return verify_database(conn, self.folder.trust(), outside=outside).verdict
 
 
 @contextmanager

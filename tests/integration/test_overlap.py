@@ -261,7 +261,7 @@ def test_every_way_to_verify_says_so(
     database = paused.database
     with psycopg.connect(database.app_url, autocommit=True) as conn:
         alone, together, single, beside = (
-            verify_database(conn, database.trust, **how).as_json()
+            verify_database(conn, database.trust, outside=database.outside, **how).as_json()
             for how in ({}, {"jobs": 2}, {"trail": paused.thread}, {"trail": bystander.thread})
         )
     assert alone == together

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -15,12 +16,15 @@ from countersign.audit import attach
 from countersign.audit.verify_database import verify_database
 from graphs import NEW_ORDER, order_graph, thread
 from integration.faults import assert_honest
+from integration.sealing import own_log
 
 ALL = (
     "audit.entries",
     "audit.payloads",
     "audit.leaves",
     "audit.heads",
+    "audit.cosignatures",
+    "audit.tokens",
     "checkpoints",
     "checkpoint_blobs",
     "checkpoint_writes",
@@ -33,6 +37,8 @@ EVIDENCE = {
     "audit.payloads": ("trail, seq", "seq"),
     "audit.leaves": ("trail, seq", "leaf_index"),
     "audit.heads": ("number", "tree_size"),
+    "audit.cosignatures": ("tree_size, name, key_id", "line"),
+    "audit.tokens": ("tree_size", "token"),
 }
 """Each table with its primary key and a column to change."""
 LANGGRAPH = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
@@ -105,12 +111,16 @@ LOSSES = [
 
 
 @pytest.fixture
-async def used(database: Database) -> Database:
-    """Return a database in which a case came to a pause."""
+async def used(database: Database, tmp_path: Path) -> Database:
+    """Return a database in which a case came to a pause, and was sealed."""
+    log = own_log(database, tmp_path)
     async with database.saver() as saver:
         await attach(order_graph().compile(interrupt_before=["order"]), saver).ainvoke(NEW_ORDER, thread()[1])
-    database.as_admin("INSERT INTO audit.leaves VALUES ('a leaf', 1, 0, '')")
-    return database
+    log.seal()
+    log.append("another")
+    log.database.as_admin("INSERT INTO audit.cosignatures VALUES (0, 'a witness', '', '')")
+    log.database.as_admin("INSERT INTO audit.tokens VALUES (0, '')")
+    return log.database
 
 
 @pytest.fixture
@@ -182,9 +192,9 @@ async def test_the_auditor_reads_everything(used: Database, auditor_url: str) ->
 
 async def test_the_auditor_verifies(used: Database, auditor_url: str) -> None:
     with psycopg.connect(auditor_url, autocommit=True) as conn:
-        assert verify_database(conn, used.trust).verdict == "passed"
+        assert verify_database(conn, used.trust, outside=used.outside).verdict == "passed"
         used.as_admin("UPDATE checkpoints SET metadata = '{}' WHERE metadata ->> 'source' = 'input'")
-        assert verify_database(conn, used.trust).verdict == "failed"
+        assert verify_database(conn, used.trust, outside=used.outside).verdict == "failed"
 
 
 @pytest.mark.parametrize("who", ["owner_url", "admin_url"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,10 +14,11 @@ from typing import Protocol
 import psycopg
 import pytest
 
-from conftest import Database, on_database
+from conftest import ORIGIN, Database, on_database
+from countersign.audit.keyfolder import KeyFolder
 from countersign.service.embedded import EmbeddedDatabase
 from tamper.cases import run_honest_cases
-from tamper.tools import TABLES
+from tamper.tools import TABLES, seal_in_batches
 
 HONEST = "countersign_honest"
 _LOCK = 7_260_042
@@ -81,7 +83,7 @@ def new_stand(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[S
 @pytest.fixture(scope="session")
 def honest_stand(server: EmbeddedDatabase, honest_template: str, home: Path) -> Iterator[Stand]:
     with ExitStack() as stack:
-        yield Stand(partial(_copy, server, honest_template, home), stack)
+        yield Stand(partial(_copy, server, honest_template, home / HONEST), stack)
 
 
 @pytest.fixture
@@ -105,8 +107,10 @@ def honest_template(server: EmbeddedDatabase, template: str, home: Path) -> str:
     with psycopg.connect(server.admin_url, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (HONEST,)).fetchone():
-            database = _create(conn, server, template, home, name)
+            shutil.copytree(KeyFolder.of(home, ORIGIN).path, KeyFolder.of(home / HONEST, ORIGIN).path)
+            database = _create(conn, server, template, home / HONEST, name)
             asyncio.run(run_honest_cases(database))
+            seal_in_batches(database, 8)
             _drop_constraints(database)
             conn.execute(f"ALTER DATABASE {name} RENAME TO {HONEST}")
     return HONEST

@@ -9,14 +9,15 @@ import pytest
 from conftest import Database
 from countersign.audit.verify import Verdict
 from tamper.cases import DYNAMIC, STATIC
-from tamper.columns import CHANGES, COLUMNS, TARGETS, Target, place
+from tamper.columns import CHANGES, COLUMNS, EVERY, TARGETS, Target, place
 from tamper.tools import Place, assert_found
 
+EVERY_TABLE = pytest.mark.parametrize("target", list(EVERY.values()), ids=list(EVERY))
 EACH_TABLE = pytest.mark.parametrize("target", list(TARGETS.values()), ids=list(TARGETS))
 
 
 def _changes() -> Iterator[object]:
-    for target in TARGETS.values():
+    for target in EVERY.values():
         for column, kind in target.types.items():
             for name, expression in CHANGES[kind].items():
                 yield pytest.param(target, column, expression, id=f"{target.name}.{column}-{name}")
@@ -94,19 +95,19 @@ def test_the_same_jsonb_in_another_spelling_is_stored_as_the_same_row(honest: Da
     assert honest.verify().findings == []
 
 
-@EACH_TABLE
+@EVERY_TABLE
 def test_a_deleted_row_is_found(honest: Database, target: Target) -> None:
     assert honest.as_admin(f"DELETE FROM {target.name} WHERE {target.row}") == 1
     assert_found(honest.verify(), place(target))
 
 
-@EACH_TABLE
+@EVERY_TABLE
 def test_a_row_that_stands_twice_is_found(honest: Database, target: Target) -> None:
     assert honest.as_admin(f"INSERT INTO {target.name} SELECT * FROM {target.name} WHERE {target.row}") == 1
     assert_found(honest.verify(), place(target))
 
 
-@EACH_TABLE
+@EVERY_TABLE
 def test_two_rows_that_exchange_their_content_are_found(honest: Database, target: Target) -> None:
     _copy_columns(honest, target, target.content, target.other, target.row, exchange=True)
     assert_found(honest.verify(), place(target, target.content[0]))
@@ -196,7 +197,7 @@ def test_a_payload_nobody_has_is_found(honest: Database) -> None:
         honest.as_admin("DELETE FROM audit.payloads WHERE seq = 99")
 
 
-@pytest.mark.parametrize("table", ["audit.entries", "audit.payloads"])
+@pytest.mark.parametrize("table", ["audit.entries", "audit.payloads", "audit.leaves"])
 @pytest.mark.parametrize("column", ["trail", "seq"])
 def test_a_row_added_at_no_place_at_all_is_found(honest: Database, table: str, column: str) -> None:
     target = TARGETS[table]

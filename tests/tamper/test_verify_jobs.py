@@ -112,7 +112,7 @@ class Watch:
 
 def verify(database: Database, jobs: int, watch: Watch | None = None) -> Report:
     with psycopg.connect(database.app_url, autocommit=True) as conn:
-        return verify_database(conn, database.trust, jobs=jobs, progress=watch)
+        return verify_database(conn, database.trust, outside=database.outside, jobs=jobs, progress=watch)
 
 
 @pytest.fixture(autouse=True)

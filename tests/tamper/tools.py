@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conftest import Database
 from countersign.audit import AsyncAuditedPostgresSaver
+from countersign.audit import seal as seal_module
 from countersign.audit.canonical import canonical, parse
 from countersign.audit.entry import GENESIS, Entry, EntryDraft, Signer, leaf_hash, pae, payload_digest, seal
 from countersign.audit.keys import FileKey
 from countersign.audit.plans import record_plan
+from countersign.audit.seal import open_sealer
 from countersign.audit.verify import Finding, Report, Verdict
 
 TABLES = (
@@ -22,6 +26,8 @@ TABLES = (
     "audit.entries",
     "audit.leaves",
     "audit.heads",
+    "audit.cosignatures",
+    "audit.tokens",
     "checkpoints",
     "checkpoint_blobs",
     "checkpoint_writes",
@@ -143,3 +149,10 @@ def put_payload(database: Database, trail: str, seq: int, body: dict[str, Any], 
     database.as_admin(
         "UPDATE audit.payloads SET salt = %s, data = %s WHERE trail = %s AND seq = %s", (salt, data, trail, seq)
     )
+
+
+def seal_in_batches(database: Database, size: int) -> None:
+    """Seal honestly, with a head after each `size` entries, and the memory that lies in the database's home."""
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(database.app_url, autocommit=True) as conn:
+        patch.setattr(seal_module, "BATCH", size)
+        open_sealer(conn, database.home).seal(conn)

@@ -154,15 +154,15 @@ def test_findings_stand_by_place_whoever_finds_them_first(found: list[Verificati
 
 @pytest.mark.parametrize("shares", [1, 2, 7, 1000])
 def test_reports_of_parts_make_the_report_of_the_whole(shares: int) -> None:
-    whole, parts = Report(), [Report(Counts(entries=2)) for _ in range(4)]
+    whole, parts = Report(), [Report(Counts(entries=2), unsealed=1) for _ in range(4)]
     for number in range(3 * MAX_FINDINGS):
         error = located("row", f"case-{number * 7919 % 3000}", number, "checkpoints")
         whole.add(error)
         parts[number // shares % 4].add(error)
     merged = Report(Counts(entries=1))
     for part in parts:
-        merged.merge(part.counts, part.findings, part.found)
-    assert merged.counts.entries == 9
+        merged.merge(part)
+    assert (merged.counts.entries, merged.unsealed) == (9, 4)
     assert (merged.findings, merged.omitted) == (whole.findings, whole.omitted)
     assert (len(whole.findings), whole.omitted) == (MAX_FINDINGS, 2 * MAX_FINDINGS)
 

@@ -1,0 +1,136 @@
+"""What a verified log is worth: who vouches for its heads, how far, and what nobody vouches for (docs/formats.md).
+
+A report says of each kind of evidence whether it was checked, is missing although it was asked for, or was not asked
+for.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import Connection
+
+from .attestations import cosigned_note_steps
+from .errors import MalformedError, VerificationError
+from .leaves import StoredHead
+from .logcheck import Rebuilt
+from .note import Algorithm, Verified
+from .outside import Outside
+from .steps import Statement, Steps, run
+from .treehead import LogTrust, TreeHead, open_tree_head
+from .verify import Report
+
+_COSIGNED = """
+SELECT h.number, h.tree_size, h.note FROM audit.heads h
+WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) ORDER BY h.tree_size DESC
+"""
+
+
+def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: Report) -> None:
+    """Add to `report` what there is to say of the log, once its leaves were read, and what that means for the verdict.
+
+    Nothing from outside, or fewer witnesses than were asked for: indeterminate.
+    """
+    rebuilt = report.rebuilt
+    if outside.log is None or rebuilt is None:
+        report.indeterminate = True
+        _say(report, "log", "not checked", "no key of the log was given: the trust file names none")
+        return
+    report.tree_head = rebuilt.last
+    _say_heads(rebuilt, report)
+    _say_outside(outside, report)
+    _say_witnesses(conn, outside, rebuilt, report)
+    for loss in rebuilt.losses:
+        lost = f"{len(loss.hashes)} of the leaves {loss.begin} to {loss.end - 1} have no entry any more"
+        _say(report, "restore", "recorded", f"entry {loss.seq} of @system says that a backup was restored: {lost}")
+    if report.unsealed:
+        count = f"{report.unsealed} entries are" if report.unsealed > 1 else "one entry is"
+        _say(report, "tail", "not checked", f"{count} newer than the last tree head: only this database knows of that")
+    if since is not None:
+        how = "was verified before, as --since says; of it only trails that went on were read again"
+        _say(report, "older entries", "not checked", f"what lies below leaf {since} {how}")
+
+
+def _say_heads(rebuilt: Rebuilt, report: Report) -> None:
+    last = f", the last of size {rebuilt.last.size}" if rebuilt.last else ""
+    heads = f"{rebuilt.heads} signed tree heads{last}" if rebuilt.heads != 1 else f"1 signed tree head{last}"
+    _say(report, "log", "checked", f"{rebuilt.size} leaves, from the stored entries, against {heads}")
+
+
+def _say_outside(outside: Outside, report: Report) -> None:
+    if outside.memory is not None:
+        size = outside.memory.head.size
+        _say(report, "memory", "checked", f"the head of size {size} that lies outside the database, and its hash tiles")
+    for given in outside.heads:
+        _say(report, "head", "checked", f"size {given.head.size}, from {given.name}")
+    if not outside.vouches:
+        report.indeterminate = True
+        detail = "no head from outside the database: it may be cut, or an old backup. Give one with --head FILE"
+        _say(report, "end of the log", "missing", detail)
+
+
+def _say_witnesses(conn: Connection[Any], outside: Outside, rebuilt: Rebuilt, report: Report) -> None:
+    log = outside.log
+    if log is None or not log.witnesses:
+        _say(report, "witnesses", "not checked", "no witness's key was given: --witness")
+        return
+    found = _last_cosigned(conn, outside, log, report)
+    if found is None:
+        report.indeterminate = True
+        detail = f"no tree head has cosignatures of {log.quorum} of the {len(log.witnesses)} witnesses that were given"
+        _say(report, "witnesses", "missing", detail)
+        return
+    head, signatures = found
+    cosigned = [signed for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
+    names = ", ".join(f"{signed.key.name} at {_time(signed.cosigned_at)}" for signed in cosigned)
+    _say(report, "witnesses", "checked", f"the head of size {head.size}, cosigned by {names or 'none, as asked for'}")
+    newer = rebuilt.size - head.size
+    if newer > 0:
+        detail = f"{newer} leaves are newer than the last cosigned tree head: the operator alone vouches for them"
+        _say(report, "newer than witnessed", "not checked", detail)
+
+
+def _last_cosigned(
+    conn: Connection[Any], outside: Outside, log: LogTrust, report: Report
+) -> tuple[TreeHead, tuple[Verified, ...]] | None:
+    """Return the newest head that as many witnesses cosigned as were asked for: of the database's and those given."""
+    found = [
+        (given.head, given.signatures)
+        for given in outside.heads
+        if sum(signed.key.algorithm == Algorithm.COSIGNATURE for signed in given.signatures) >= log.quorum
+    ]
+    for stored in run(conn, _cosigned_steps()):
+        try:
+            opened = open_tree_head(run(conn, cosigned_note_steps(stored)), log)
+        except (MalformedError, VerificationError) as error:
+            if isinstance(error, MalformedError) or error.check != "quorum":
+                report.add(_forged(stored, error))
+            continue
+        found.append((opened.head, opened.signatures))
+        break
+    return max(found, key=lambda item: item[0].size, default=None)
+
+
+def _cosigned_steps() -> Steps[list[StoredHead]]:
+    rows = yield Statement(_COSIGNED)
+    return [StoredHead(*row) for row in rows]
+
+
+def _forged(stored: StoredHead, error: MalformedError | VerificationError) -> VerificationError:
+    return VerificationError(
+        f"A cosignature of the tree head of size {stored.tree_size} in the database is none: {error.message}",
+        check="head",
+        table="cosignatures",
+    )
+
+
+def _time(seconds: int | None) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds or 0, UTC):%Y-%m-%d %H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} seconds since 1970"
+
+
+def _say(report: Report, what: str, status: str, detail: str) -> None:
+    report.trust.append({"what": what, "status": status, "detail": detail})
