@@ -37,8 +37,8 @@ EVIDENCE = {
     "audit.payloads": ("trail, seq", "seq"),
     "audit.leaves": ("trail, seq", "leaf_index"),
     "audit.heads": ("number", "tree_size"),
-    "audit.cosignatures": ("tree_size, name, key_id", "line"),
-    "audit.tokens": ("tree_size", "token"),
+    "audit.cosignatures": ("tree_size, name, key_id", "tree_size"),
+    "audit.tokens": ("tree_size", "tree_size"),
 }
 """Each table with its primary key and a column to change."""
 LANGGRAPH = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
