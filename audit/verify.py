@@ -81,10 +81,10 @@ class Counts:
 
 
 _CHECKS = (
-    "schema", "file", "note", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
+    "schema", "file", "note", "time", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
     "inclusion", "order", "export", "payload", "erased", "binding", "overlap", "row", "unbound", "missing", "duplicate",
 )  # fmt: skip
-_WHOLE = ("schema", "file", "note")
+_WHOLE = ("schema", "file", "note", "time")
 _TABLES = ("entries", "payloads", *TABLES)
 
 

@@ -1,0 +1,159 @@
+"""`countersign seal` asks for time tokens: once after the last head, or in the background while it watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import psycopg
+from cryptography.x509 import Certificate
+
+from countersign.audit.attestations import add_token_steps, last_stamped_steps, token_steps
+from countersign.audit.errors import AuditError, ConfigurationError, MalformedError
+from countersign.audit.steps import run
+from countersign.audit.timestamp import Authority, open_client, request_token
+from countersign.audit.timetoken import check_token, parse_authorities
+from countersign.audit.treehead import TreeHead
+from countersign.audit.trouble import explain
+
+from .after_seal import AfterSeal, Pause
+from .database import Database
+
+Told = Callable[[TreeHead], object]
+Command = TypeVar("Command", bound=Callable[..., object])
+_EVERY = 60.0
+
+
+def tsa_ca_option(help_text: str, envvar: str | None = None) -> Callable[[Command], Command]:
+    """Return the option --tsa-ca of a command, which gets it as `tsa_ca`."""
+    return click.option("--tsa-ca", type=click.Path(path_type=Path), envvar=envvar, metavar="PEM", help=help_text)
+
+
+def time_token_options(command: Command) -> Command:
+    """Give a command the options that `token_plan` takes."""
+    url = click.option(
+        "--tsa-url", envvar="COUNTERSIGN_TSA_URL", metavar="URL",
+        help="The time stamping authority to ask for a token over the newest tree head.",
+    )  # fmt: skip
+    every = click.option(
+        "--tsa-every", type=click.FloatRange(min=1), default=_EVERY, show_default=True, metavar="SECONDS",
+        help="With --watch: ask no more often than that.",
+    )  # fmt: skip
+    ca = tsa_ca_option("Its CA certificate: keep no token that this does not vouch for.", "COUNTERSIGN_TSA_CA")
+    return url(ca(every(command)))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlan:
+    """From whom tokens are asked for, and how many seconds lie between two requests at least."""
+
+    authority: Authority
+    every: float
+
+
+def token_plan(url: str | None, ca: Path | None, every: float) -> TokenPlan | None:
+    """Return what the options of `countersign seal` ask for; None where no authority is named.
+
+    Raises ConfigurationError for an address or a file that is none.
+    """
+    if not url:
+        return None
+    return TokenPlan(Authority(url, read_authorities(ca) if ca else ()), every)
+
+
+def read_authorities(path: Path) -> tuple[Certificate, ...]:
+    """Return the certificates in a PEM file. Raises ConfigurationError, a sentence with its remedy, otherwise."""
+    try:
+        return parse_authorities(path.read_bytes())
+    except MalformedError as error:
+        raise ConfigurationError(
+            f"{path} does not hold the certificates of a time stamping authority: {error.message}",
+            remedy="Get the CA certificate from the authority, in PEM: COUNTERSIGN_TSA_CA or --tsa-ca.",
+        ) from error
+
+
+@contextmanager
+def stamping(target: Database, plan: TokenPlan | None, *, watch: bool) -> Iterator[Told]:
+    """Yield what is to be told of each head once it is in the memory.
+
+    With `watch` that returns at once and a thread asks for tokens; without, it asks before it returns, for a bounded
+    time. It raises nothing: what is wrong is printed, once and when it changes.
+    """
+    if plan is None:
+        yield lambda _head: None
+    elif watch:
+        with AfterSeal(TimeTokens(target, plan.authority).stamp, every=plan.every) as after:
+            yield after.tell
+    else:
+        yield TimeTokens(target, plan.authority).stamp
+
+
+class TimeTokens:
+    """Asks one authority for tokens, keeps them, and says so; of trouble, once until it is another or over."""
+
+    def __init__(
+        self,
+        target: Database,
+        authority: Authority,
+        *,
+        say: Callable[[str], None] = click.echo,
+        warn: Callable[[str], None] = lambda text: click.echo(text, err=True),
+    ) -> None:
+        self._target = target
+        self._authority = authority
+        self._say, self._warn = say, warn
+        self._trouble = ""
+
+    def stamp(self, head: TreeHead, wait: Pause = time.sleep) -> bool:
+        """See to it that there is a token of `head`. Returns whether there is one now; never raises."""
+        try:
+            self._stamp(head, wait)
+        except AuditError as error:
+            self._tell(head, error.message, error.remedy)
+        except psycopg.Error as error:
+            self._tell(head, *explain(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is evidence that is missing, and sealing goes on
+            self._tell(head, f"{type(error).__name__}: {error}", "")
+        else:
+            self._trouble = ""
+            return True
+        return False
+
+    def _stamp(self, head: TreeHead, wait: Pause) -> None:
+        with self._connected() as conn:
+            if run(conn, token_steps(head.size)) is not None:
+                return
+        with open_client() as client:  # no connection is held meanwhile
+            token = request_token(client, self._authority, head.text, wait=wait)
+        with self._connected() as conn:
+            run(conn, add_token_steps(head.size, token))
+        moment = check_token(token, head.text)
+        self._say(f"Time token: {moment:%Y-%m-%d %H:%M:%S} UTC for the tree head of size {head.size}")
+
+    def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(self._target.app_url, autocommit=True, connect_timeout=10)
+
+    def _tell(self, head: TreeHead, message: str, remedy: str) -> None:
+        if message == self._trouble:
+            return
+        self._trouble = message
+        self._warn(f"countersign: {message}")
+        self._warn(f"  {self._lag(head)}")
+        if remedy:
+            self._warn(f"  {remedy}")
+
+    def _lag(self, head: TreeHead) -> str:
+        try:
+            with self._connected() as conn:
+                last = run(conn, last_stamped_steps())
+        except psycopg.Error:
+            return f"The tree head of size {head.size} has no time token."
+        if last is None:
+            return f"No tree head has a time token yet; the log has {head.size} leaves."
+        behind = head.size - last.tree_size
+        return f"The last time token is of the tree head of size {last.tree_size}, {behind} leaves behind."
