@@ -28,7 +28,7 @@ from .errors import MalformedError, VerificationError
 from .tokenform import SHA2, TokenForm, parse_token, read_safely
 
 _MAX_PEM = 1 << 20
-_OPENSSL_REASON = re.compile(r'data: "Verify error: ([^"]*)"|reason: "([^"]*)"')
+_OPENSSL_REASONS = re.compile(r'data: "Verify error: ([^"]*)"'), re.compile(r'reason: "([^"]*)"')
 
 
 class TokenTime(NamedTuple):
@@ -132,8 +132,8 @@ def _verify(form: TokenForm, text: str, authorities: Sequence[Certificate]) -> N
     try:
         VerifierBuilder(roots=list(authorities)).build().verify_message(form.response, text.encode())
     except Unverified as error:
-        found = _OPENSSL_REASON.search(str(error))
-        reason = str(error)[:300] if found is None else found[1] or found[2]
+        found = filter(None, (pattern.search(str(error)) for pattern in _OPENSSL_REASONS))
+        reason = next((match[1] for match in found), str(error)[:300])
         raise MalformedError(f"No authority that is trusted vouches for it: {reason.rstrip('.')}.") from error
 
 
