@@ -10,7 +10,7 @@ from countersign.audit.treehead import LogTrust
 from countersign.audit.verify import Report
 from countersign.audit.verify_bundle import verify_bundle
 
-from .time_tokens import read_authorities
+from .authorities import read_authorities
 
 
 def check_bundle(

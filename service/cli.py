@@ -28,8 +28,7 @@ from . import embedded
 from .adopt_command import adopt_threads
 from .database import Database, database
 from .describe import describe, shown
-from .seal_command import seal_entries
-from .time_tokens import time_token_options, token_plan, tsa_ca_option
+from .time_options import time_token_options, tsa_ca_option
 
 P = ParamSpec("P")
 COULD_NOT_RUN = 2
@@ -205,8 +204,12 @@ def seal_command(
 
     Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, 2: could not run.
     """
+    from .seal_command import seal_entries  # noqa: PLC0415 - the other commands need no network
+    from .time_tokens import token_plan  # noqa: PLC0415
+
+    tokens = token_plan(tsa_url, tsa_ca, tsa_every)
     with database(url) as target:
-        good = seal_entries(target, watch=watch, tokens=token_plan(tsa_url, tsa_ca, tsa_every))
+        good = seal_entries(target, watch=watch, tokens=tokens)
     sys.exit(0 if good else 1)
 
 

@@ -7,45 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import click
 import psycopg
-from cryptography.x509 import Certificate
 
 from countersign.audit.attestations import add_token_steps, last_stamped_steps, token_steps
-from countersign.audit.errors import AuditError, ConfigurationError, MalformedError
+from countersign.audit.errors import AuditError
 from countersign.audit.steps import run
 from countersign.audit.timestamp import Authority, open_client, request_token
-from countersign.audit.timetoken import check_token, parse_authorities
+from countersign.audit.timetoken import check_token
 from countersign.audit.treehead import TreeHead
 from countersign.audit.trouble import explain
 
 from .after_seal import AfterSeal, Pause
+from .authorities import read_authorities
 from .database import Database
 
 Told = Callable[[TreeHead], object]
-Command = TypeVar("Command", bound=Callable[..., object])
-_EVERY = 60.0
-
-
-def tsa_ca_option(help_text: str, envvar: str | None = None) -> Callable[[Command], Command]:
-    """Return the option --tsa-ca of a command, which gets it as `tsa_ca`."""
-    return click.option("--tsa-ca", type=click.Path(path_type=Path), envvar=envvar, metavar="PEM", help=help_text)
-
-
-def time_token_options(command: Command) -> Command:
-    """Give a command the options that `token_plan` takes."""
-    url = click.option(
-        "--tsa-url", envvar="COUNTERSIGN_TSA_URL", metavar="URL",
-        help="The time stamping authority to ask for a token over the newest tree head.",
-    )  # fmt: skip
-    every = click.option(
-        "--tsa-every", type=click.FloatRange(min=1), default=_EVERY, show_default=True, metavar="SECONDS",
-        help="With --watch: ask no more often than that.",
-    )  # fmt: skip
-    ca = tsa_ca_option("Its CA certificate: keep no token that this does not vouch for.", "COUNTERSIGN_TSA_CA")
-    return url(ca(every(command)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +42,6 @@ def token_plan(url: str | None, ca: Path | None, every: float) -> TokenPlan | No
     if not url:
         return None
     return TokenPlan(Authority(url, read_authorities(ca) if ca else ()), every)
-
-
-def read_authorities(path: Path) -> tuple[Certificate, ...]:
-    """Return the certificates in a PEM file. Raises ConfigurationError, a sentence with its remedy, otherwise."""
-    try:
-        return parse_authorities(path.read_bytes())
-    except MalformedError as error:
-        raise ConfigurationError(
-            f"{path} does not hold the certificates of a time stamping authority: {error.message}",
-            remedy="Get the CA certificate from the authority, in PEM: COUNTERSIGN_TSA_CA or --tsa-ca.",
-        ) from error
 
 
 @contextmanager

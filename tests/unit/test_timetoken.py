@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat import asn1
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from countersign.audit.errors import MalformedError, VerificationError
 from countersign.audit.timetoken import TokenTime, check_token, check_tokens, parse_authorities, verify_token
 from countersign.audit.tokenform import MAX_TOKEN
+from needs import needed
 from tsa import BEGIN, END, Party, authority, new_key, stamper
 from unit.stamping import ECDSA, SHA1, SHA256, SHA512, SIGNED_DATA, SIGNING_CERTIFICATE, Stamp, refusal
 
@@ -79,6 +82,20 @@ def test_it_counts_at_its_own_time(case: str) -> None:
     told = verify_token(stamp.response(), TEXT, roots, nonce=NONCE)
     assert told == TokenTime(TOLD, "CN=Our TSA")
     assert str(told) == "2026-03-02T12:05:00.000000Z, by CN=Our TSA"
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_openssl_agrees_once_it_is_told_the_time_to_judge_at(case: str, tmp_path: Path) -> None:
+    stamp, roots = COUNTS[case]
+    (tmp_path / "text").write_text(TEXT)
+    (tmp_path / "token").write_bytes(stamp.response())
+    (tmp_path / "ca").write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in roots))
+    words = [needed("openssl"), "ts", "-verify", "-data", "text", "-in", "token", "-CAfile", "ca"]
+    at = ["-attime", str(int(TOLD.timestamp()))]
+    done = subprocess.run([*words, *at], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "Verification: OK\n"), done.stderr
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (stamp.signer is not SINCE_EXPIRED)
 
 
 def test_the_nonce_matters_only_to_whoever_sent_it() -> None:
