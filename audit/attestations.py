@@ -23,7 +23,7 @@ SELECT h.number, h.tree_size, h.note FROM audit.heads h
 WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) ORDER BY h.tree_size DESC LIMIT 1
 """
 _ADD_STAMP = "INSERT INTO audit.tokens (tree_size, token) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-_STAMPS = "SELECT tree_size, token FROM audit.tokens ORDER BY tree_size"
+_STAMPS = "SELECT tree_size, token FROM audit.tokens ORDER BY tree_size DESC LIMIT %s"
 _STAMP = "SELECT token FROM audit.tokens WHERE tree_size = %s::bigint"
 _STAMPED = """
 SELECT h.number, h.tree_size, h.note FROM audit.heads h
@@ -63,9 +63,12 @@ def token_steps(tree_size: int) -> Steps[bytes | None]:
     return bytes(rows[0][0]) if rows else None
 
 
-def tokens_steps() -> Steps[list[tuple[int, bytes]]]:
-    """Return all time tokens, each with the size of its head, the smallest first."""
-    rows = yield Statement(_STAMPS)
+def newest_tokens_steps(limit: int) -> Steps[list[tuple[int, bytes]]]:
+    """Return so many of the time tokens at most, each with the size of its head, the largest first.
+
+    A log that has one a minute has half a million after a year, of some kilobytes each: all are more than one reads.
+    """
+    rows = yield Statement(_STAMPS, (limit,))
     return [(tree_size, bytes(token)) for tree_size, token in rows]
 
 

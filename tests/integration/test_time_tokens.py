@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import Database
-from countersign.audit.attestations import last_stamped_steps, token_file_steps, token_steps, tokens_steps
+from countersign.audit.attestations import last_stamped_steps, newest_tokens_steps, token_file_steps, token_steps
 from countersign.audit.steps import run
 from countersign.audit.timestamp import Authority
 from countersign.audit.timetoken import check_tokens, parse_authorities, verify_token
@@ -76,7 +76,7 @@ class Told:
 
 def stored(log: Log) -> list[tuple[int, bytes]]:
     with log.connected() as conn:
-        return run(conn, tokens_steps())
+        return run(conn, newest_tokens_steps(100))[::-1]
 
 
 STRANGERS = [authority(f"Another {number}").certificate for number in range(6)]
@@ -130,6 +130,7 @@ def test_a_bundle_and_a_verification_find_the_tokens(log: Log, tsa: OpensslTsa, 
         assert list(run(conn, token_file_steps(head.size))) == ["tree-head.tsr"]
         assert run(conn, token_file_steps(head.size))["tree-head.tsr"] == run(conn, token_steps(head.size))
         assert run(conn, token_file_steps(head.size + 1)) == {}
+        assert [size for size, _ in run(conn, newest_tokens_steps(1))] == [head.size]
         last = run(conn, last_stamped_steps())
         assert last
         assert last.tree_size == head.size

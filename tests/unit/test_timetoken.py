@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from countersign.audit.errors import MalformedError, VerificationError
 from countersign.audit.timetoken import TokenTime, check_token, check_tokens, parse_authorities, verify_token
-from countersign.audit.tokenform import MAX_TOKEN
+from countersign.audit.tokenform import MAX_TOKEN, read_safely
 from needs import needed
 from tsa import BEGIN, END, Party, authority, new_key, stamper
 from unit.stamping import ECDSA, SHA1, SHA256, SHA512, SIGNED_DATA, SIGNING_CERTIFICATE, Stamp, refusal
@@ -202,6 +202,16 @@ def test_a_mangled_token_is_refused_or_says_the_same(data: st.DataObject) -> Non
     end = data.draw(st.integers(begin, min(begin + 40, len(GOOD))))
     token = GOOD[:begin] + data.draw(st.binary(max_size=40)) + GOOD[end:]
     assert outcome(token) in ("time", TokenTime(TOLD, "CN=Our TSA"))
+
+
+def test_a_panic_of_a_library_is_a_refusal_too_and_an_interruption_stays_one() -> None:
+    class PanicException(BaseException):
+        pass
+
+    with pytest.raises(MalformedError, match=r"^Not read \(called unwrap\)\.$"), read_safely("Not read"):
+        raise PanicException("called unwrap")
+    with pytest.raises(KeyboardInterrupt), read_safely("Not read"):
+        raise KeyboardInterrupt
 
 
 def test_without_certificates_only_text_and_nonce_are_held_against_it() -> None:
