@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .bundle import HEAD_TIME
 from .leaves import StoredHead
 from .note import Note, Signature, parse_note, parse_signatures
 from .steps import Statement, Steps
@@ -22,6 +23,7 @@ SELECT h.number, h.tree_size, h.note FROM audit.heads h
 WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) ORDER BY h.tree_size DESC LIMIT 1
 """
 _ADD_STAMP = "INSERT INTO audit.tokens (tree_size, token) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+_STAMPS = "SELECT tree_size, token FROM audit.tokens ORDER BY tree_size DESC LIMIT %s"
 _STAMP = "SELECT token FROM audit.tokens WHERE tree_size = %s::bigint"
 _STAMPED = """
 SELECT h.number, h.tree_size, h.note FROM audit.heads h
@@ -59,6 +61,21 @@ def token_steps(tree_size: int) -> Steps[bytes | None]:
     """Return the time token of the head of this size, if one has come."""
     rows = yield Statement(_STAMP, (tree_size,))
     return bytes(rows[0][0]) if rows else None
+
+
+def newest_tokens_steps(limit: int) -> Steps[list[tuple[int, bytes]]]:
+    """Return so many of the time tokens at most, each with the size of its head, the largest first.
+
+    A log that has one a minute has half a million after a year, of some kilobytes each: all are more than one reads.
+    """
+    rows = yield Statement(_STAMPS, (limit,))
+    return [(tree_size, bytes(token)) for tree_size, token in rows]
+
+
+def token_file_steps(tree_size: int) -> Steps[dict[str, bytes]]:
+    """Return what a bundle under the head of this size has in `others`: its time token by name, if one has come."""
+    token = yield from token_steps(tree_size)
+    return {} if token is None else {HEAD_TIME: token}
 
 
 def last_stamped_steps() -> Steps[StoredHead | None]:

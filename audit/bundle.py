@@ -25,6 +25,8 @@ from .note import Note, decode_base64, encode_base64
 from .treehead import parse_hash
 
 SPEC = "countersign/bundle/1"
+HEAD_TIME = "tree-head.tsr"
+"""The name of a time token over the text of the head, in `others`: a bundle may have one."""
 MANIFEST, HEAD, EXPORTED_PROOF, README = "manifest.json", "tree-head", "exported.tlog-proof", "README.txt"
 MAX_LINE = 1 << 27
 """Bytes of a line: an entry, or a payload."""

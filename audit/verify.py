@@ -82,11 +82,11 @@ class Counts:
 
 
 _CHECKS = (
-    "schema", "file", "note", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
+    "schema", "file", "note", "time", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
     "inclusion", "leaf", "order", "export", "payload", "erased", "binding", "overlap", "row", "unbound", "missing",
-    "duplicate", "head", "tile", "time",
+    "duplicate", "head", "tile",
 )  # fmt: skip
-_WHOLE = ("schema", "file", "note")
+_WHOLE = ("schema", "file", "note", "time")
 _TABLES = ("entries", "payloads", "leaves", *TABLES)
 
 

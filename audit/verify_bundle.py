@@ -6,14 +6,17 @@ inclusion proof, the first leaf of the log for the deployment key, and `@keys` f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from cryptography.x509 import Certificate
 
 from .archive import Archive, open_archive
 from .bundle import (
     EXPORTED_PROOF,
     HEAD,
+    HEAD_TIME,
     KEYS,
     MANIFEST,
     REQUIRED,
@@ -38,30 +41,37 @@ from .logproof import MAX_PROOF, LogProof, parse_log_proof, verify_log_proof
 from .merkle import verify_inclusion
 from .note import MAX_NOTE, Algorithm, Verified, VerifierKey, parse_note
 from .terms import KeyTerms
+from .timetoken import verify_token
+from .tokenform import MAX_TOKEN
 from .treehead import LogTrust, TreeHead, open_tree_head
 from .verify import Report, TrailCheck
 
 
-def verify_bundle(source: Path | bytes, trust: LogTrust | None) -> Report:
+def verify_bundle(source: Path | bytes, trust: LogTrust | None, authorities: Sequence[Certificate] = ()) -> Report:
     """Return the report on a bundle, a file or its bytes, held against the keys of log and witnesses in `trust`.
 
     Without `trust` everything is checked against the head that the bundle shows, and the verdict is at best
-    indeterminate; so it is where fewer witnesses cosigned than `trust` asks for. Raises MalformedError, with the
+    indeterminate; so it is where fewer witnesses cosigned than `trust` asks for, or where there are `authorities`,
+    certificates of time stamping authorities, and no time token of the head. Raises MalformedError, with the
     reason, for what is no bundle of this spec or could be read in two ways, and ConfigurationError for a file that
     cannot be read. Takes memory for the longest line, the keys, and a few bytes for each row that the trail binds.
     """
     with open_archive(source) as archive:
-        return _Verification(archive, read_manifest(archive), trust).run()
+        return _Verification(archive, read_manifest(archive), trust, authorities).run()
 
 
 class _Verification:
     """One bundle under verification. The steps in `run` build on one another."""
 
-    def __init__(self, archive: Archive, manifest: Manifest, trust: LogTrust | None) -> None:
+    def __init__(
+        self, archive: Archive, manifest: Manifest, trust: LogTrust | None, authorities: Sequence[Certificate]
+    ) -> None:
         self._report = Report(indeterminate=trust is None)
         self._archive = archive
         self._manifest = manifest
         self._trust = trust
+        self._authorities = authorities
+        self._timed = False
         self._terms = KeyTerms(manifest.origin)
         self._erasures = Erasures()
         self._signers: list[VerifierKey] = []
@@ -71,6 +81,7 @@ class _Verification:
         try:
             self._check_files()
             head = self._open_head()
+            self._check_time(head)
             self._check_keys(head)
             self._check_signers()
             self._check_trail(head)
@@ -158,6 +169,26 @@ class _Verification:
             self._say("witnesses", "missing", f"{len(cosigned)} cosigned the tree head; {trust.quorum} are asked for")
         else:
             self._say("witnesses", "checked", f"{', '.join(cosigned) or 'none'}; {trust.quorum} are asked for")
+
+    def _check_time(self, head: TreeHead) -> None:
+        """Check the time token of the head, where authorities were given."""
+        self._timed = bool(self._authorities)
+        if not self._timed:
+            return
+        if HEAD_TIME not in self._archive.names:
+            self._report.indeterminate = True
+            self._say("time", "missing", f"there is no {HEAD_TIME}, a time token of the tree head")
+            return
+        try:
+            token = self._archive.read(HEAD_TIME, MAX_TOKEN)
+            self._say(
+                "time", "checked", f"the tree head existed at {verify_token(token, head.text, self._authorities)}"
+            )
+        except MalformedError as error:
+            self._report.add(file_failed(HEAD_TIME, error.message))
+        except VerificationError as error:
+            error.table = HEAD_TIME
+            self._report.add(error)
 
     def _check_keys(self, head: TreeHead) -> None:
         """Read `@keys`. Raises VerificationError at the first entry that does not belong: all else rests on it."""
@@ -295,6 +326,8 @@ class _Verification:
         )
         self._say("rows", "not checked", "LangGraph's tables are not in a bundle; what entries bind was read")
         known = {MANIFEST, *REQUIRED, *log_key_files(self._archive).values()}
+        if self._timed:
+            known.add(HEAD_TIME)
         for name in sorted(set(self._archive.names) - known):
             how = (
                 "its digest only"

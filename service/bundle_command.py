@@ -10,15 +10,21 @@ from countersign.audit.treehead import LogTrust
 from countersign.audit.verify import Report
 from countersign.audit.verify_bundle import verify_bundle
 
+from .authorities import read_authorities
 
-def check_bundle(file: Path, vkeys: tuple[str, ...], witnesses: tuple[str, ...], quorum: int | None) -> Report:
+
+def check_bundle(
+    file: Path, vkeys: tuple[str, ...], witnesses: tuple[str, ...], quorum: int | None, tsa_ca: Path | None = None
+) -> Report:
     """Return the report on a bundle. All witnesses given have to have cosigned, unless `quorum` says how many.
 
-    Raises ConfigurationError, a sentence with its remedy, for keys that cannot be trusted so and for what is no bundle.
+    With `tsa_ca`, a PEM file, there has to be a time token of the tree head that it vouches for. Raises
+    ConfigurationError, a sentence with its remedy, for keys that cannot be trusted so and for what is no bundle.
     """
     trust = _trust(vkeys, witnesses, quorum)
+    authorities = read_authorities(tsa_ca) if tsa_ca else ()
     try:
-        return verify_bundle(file, trust)
+        return verify_bundle(file, trust, authorities)
     except MalformedError as error:
         raise ConfigurationError(
             f"{file} is not a bundle that can be judged: {error.message}",

@@ -22,7 +22,7 @@ from . import embedded
 from .adopt_command import adopt_threads
 from .database import database
 from .describe import describe, shown
-from .seal_command import seal_entries
+from .time_options import time_token_options, tsa_ca_option
 from .verify_command import Asked, trust_of, verify
 
 P = ParamSpec("P")
@@ -135,6 +135,7 @@ def verify_command(
 @click.option(
     "--quorum", type=click.IntRange(min=0), metavar="N", help="How many of the witnesses must have cosigned; else all."
 )
+@tsa_ca_option("The CA certificate of the time stamping authority. Without: time tokens are not checked.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_guarded
 def verify_bundle_command(
@@ -142,6 +143,7 @@ def verify_bundle_command(
     vkeys: tuple[str, ...],
     witnesses: tuple[str, ...],
     quorum: int | None,
+    tsa_ca: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
 ) -> None:
     """Verify the evidence in a bundle, without database or network.
@@ -150,7 +152,7 @@ def verify_bundle_command(
     """
     from .bundle_command import check_bundle  # noqa: PLC0415 - the other commands need no zip
 
-    report = check_bundle(file, vkeys, witnesses, quorum)
+    report = check_bundle(file, vkeys, witnesses, quorum, tsa_ca)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
     sys.exit(EXIT_CODES[report.verdict])
 
@@ -192,17 +194,28 @@ def check_command(target: str, as_json: bool) -> None:  # noqa: FBT001
 
 @main.command("seal")
 @click.option("--watch", is_flag=True, help="Go on sealing until SIGTERM or Ctrl-C.")
+@time_token_options
 @_url
 @_guarded
-def seal_command(watch: bool, url: str | None) -> None:  # noqa: FBT001 - click passes flags so
+def seal_command(
+    watch: bool,  # noqa: FBT001 - click passes flags so
+    tsa_url: str | None,
+    tsa_ca: Path | None,
+    tsa_every: float,
+    url: str | None,
+) -> None:
     """Make every committed entry a leaf of the log, and sign its tree head.
 
     Needs the log's key and its memory, the folder log beside it. Any number of processes may seal one database.
 
     Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, 2: could not run.
     """
+    from .seal_command import seal_entries  # noqa: PLC0415 - the other commands need no network
+    from .time_tokens import token_plan  # noqa: PLC0415
+
+    tokens = token_plan(tsa_url, tsa_ca, tsa_every)
     with database(url) as target:
-        good = seal_entries(target, watch=watch)
+        good = seal_entries(target, watch=watch, tokens=tokens)
     sys.exit(0 if good else 1)
 
 

@@ -14,23 +14,31 @@ import psycopg
 from countersign.audit.seal import Sealed, open_sealer
 
 from .database import Database
+from .time_tokens import TokenPlan, stamping
 
 PATIENCE = 0.25
 """Seconds between two looks at the database: a head comes at most that, and one batch, after the append."""
 
 
-def seal_entries(target: Database, *, watch: bool) -> bool:
+def seal_entries(target: Database, *, watch: bool, tokens: TokenPlan | None = None) -> bool:
     """Seal what is there; with `watch`, go on until SIGTERM or SIGINT, and end between two batches.
 
-    Prints each head that was signed. Returns whether no trail was left out of the last one.
+    Prints each head that was signed. Returns whether no trail was left out of the last one. With `tokens`, time tokens
+    are asked for as well, and whether they come changes nothing of that.
     """
-    with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn, _told_to_stop() as stop:
+    with (
+        psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn,
+        stamping(target, tokens, watch=watch) as stamp,
+        _told_to_stop() as stop,
+    ):
         sealer = open_sealer(conn, target.home)
         sealer.sweep(conn)
         done = _told(sealer.seal(conn), always=True)
+        stamp(done.head)
         while watch and not stop.wait(PATIENCE):
             if sealer.waiting(conn):
                 done = _told(sealer.seal(conn), always=False)
+                stamp(done.head)
         return not done.refused
 
 
