@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.x509 import Certificate
+
 from .errors import ConfigurationError, MalformedError, VerificationError
 from .keys import Trust
 from .memory import Known, Memory
@@ -27,12 +29,16 @@ class GivenHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a database is held against. `wrong` is why a memory that is there cannot be believed."""
+    """What a database is held against. `wrong` is why a memory that is there cannot be believed.
+
+    `authorities` are the certificates of time stamping authorities; without them time tokens are not looked at.
+    """
 
     log: LogTrust | None = None
     memory: Known | None = None
     heads: tuple[GivenHead, ...] = ()
     wrong: VerificationError | None = None
+    authorities: tuple[Certificate, ...] = ()
 
     @property
     def vouches(self) -> bool:

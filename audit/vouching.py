@@ -6,21 +6,25 @@ for.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import Connection
 
-from .attestations import cosigned_note_steps
+from .attestations import cosigned_note_steps, newest_tokens_steps
 from .errors import MalformedError, VerificationError
 from .leaves import StoredHead
 from .logcheck import Rebuilt
-from .note import Algorithm, Verified
+from .note import Algorithm, Verified, parse_note
 from .outside import Outside
 from .steps import Statement, Steps, run
+from .timetoken import check_tokens
 from .treehead import LogTrust, TreeHead, open_tree_head
 from .verify import Report
 
+_TOKENS = 20
+"""Time tokens that are checked: the newest alone would do, were it not for one that does not count."""
 _COSIGNED = """
 SELECT h.number, h.tree_size, h.note FROM audit.heads h
 WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) ORDER BY h.tree_size DESC
@@ -41,6 +45,7 @@ def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: 
     _say_heads(rebuilt, report)
     _say_outside(outside, report)
     _say_witnesses(conn, outside, rebuilt, report)
+    _say_time(conn, outside, report)
     for loss in rebuilt.losses:
         lost = f"{len(loss.hashes)} of the leaves {loss.begin} to {loss.end - 1} have no entry any more"
         _say(report, "restore", "recorded", f"entry {loss.seq} of @system says that a backup was restored: {lost}")
@@ -123,6 +128,30 @@ def _forged(stored: StoredHead, error: MalformedError | VerificationError) -> Ve
         check="head",
         table="cosignatures",
     )
+
+
+def _say_time(conn: Connection[Any], outside: Outside, report: Report) -> None:
+    """Check the newest time tokens, each of which vouches for all that is older than its head."""
+    if not outside.authorities:
+        _say(report, "time", "not checked", "no certificate of a time stamping authority was given: --tsa-ca")
+        return
+    stored = run(conn, newest_tokens_steps(_TOKENS))
+    texts = run(conn, _texts_steps([size for size, _ in stored]))
+    tokens = check_tokens(stored, texts, outside.authorities)
+    for error in tokens.failures:
+        report.add(error)
+    report.trust.append(tokens.trust)
+    report.indeterminate = report.indeterminate or tokens.newest is None
+
+
+def _texts_steps(sizes: list[int]) -> Steps[dict[int, str]]:
+    """Return the texts of the stored heads of these sizes; of what is no note there is none."""
+    rows = yield Statement("SELECT tree_size, note FROM audit.heads WHERE tree_size = ANY(%b::bigint[])", (sizes,))
+    texts: dict[int, str] = {}
+    for size, note in rows:
+        with suppress(MalformedError):
+            texts[size] = parse_note(bytes(note)).text
+    return texts
 
 
 def _time(seconds: int | None) -> str:

@@ -105,6 +105,7 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
 @click.option(
     "--quorum", type=click.IntRange(min=0), metavar="N", help="How many of the witnesses must have cosigned; else all."
 )
+@tsa_ca_option("The CA certificate of the time stamping authority. Without: time tokens are not checked.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; without: one a processor, up to 8."
 )

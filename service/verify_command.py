@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from countersign.audit.treehead import TreeHead
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import Progress, verify_database
 
+from .authorities import read_authorities
 from .bundle_command import witness_keys
 from .database import Database
 
@@ -38,6 +39,7 @@ class Asked:
     save_head: Path | None = None
     witnesses: tuple[str, ...] = ()
     quorum: int | None = None
+    tsa_ca: Path | None = None
     jobs: int | None = None
 
 
@@ -84,7 +86,8 @@ def outside_of(home: Path, trust: Trust, asked: Asked) -> Outside:
             remedy="Give the key of each witness: --witness KEY.",
         )
     log = log_trust(trust, keys, len(keys) if asked.quorum is None else asked.quorum)
-    return read_outside(log, Memory.of(KeyFolder.of(home, trust.origin)), asked.heads)
+    outside = read_outside(log, Memory.of(KeyFolder.of(home, trust.origin)), asked.heads)
+    return replace(outside, authorities=read_authorities(asked.tsa_ca)) if asked.tsa_ca else outside
 
 
 def _since(path: Path | None, outside: Outside) -> TreeHead | None:
