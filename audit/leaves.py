@@ -51,6 +51,7 @@ INSERT INTO audit.leaves (trail, seq, leaf_index, leaf_hash)
 SELECT * FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bytea[])
 RETURNING trail, seq, leaf_index, leaf_hash
 """
+_LEAF_INDEX = "SELECT leaf_index FROM audit.leaves WHERE trail = %s AND seq = %s::bigint"
 _BODIES = """
 SELECT l.leaf_index, e.body, l.leaf_hash FROM audit.leaves l
 JOIN audit.entries e ON e.trail = l.trail AND e.seq = l.seq
@@ -183,6 +184,12 @@ def add_leaves_steps(leaves: Sequence[NewLeaf]) -> Steps[None]:
     """Insert leaves."""
     rows = yield Statement(_ADD_LEAVES, [list(column) for column in zip(*leaves, strict=True)])
     _check_same([tuple(leaf) for leaf in leaves], rows)
+
+
+def leaf_index_steps(trail: str, seq: int) -> Steps[int | None]:
+    """Return which leaf an entry is, going by the table; None where it is none yet."""
+    rows = yield Statement(_LEAF_INDEX, (trail, seq))
+    return int(rows[0][0]) if rows else None
 
 
 def bodies_steps(begin: int, end: int) -> Steps[list[tuple[int, bytes, bytes]]]:
