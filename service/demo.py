@@ -30,9 +30,11 @@ from countersign.audit.verify_database import checked_trail, verify_database
 from countersign.reports.files import trail_csv, trail_jsonl
 from countersign.reports.trail import trail_rows
 
+from .bundle_command import check_bundle
 from .database import Database, database
 from .describe import describe
 from .embedded import EmbeddedDatabase
+from .export_command import check_command, export_trail
 from .order_workflow import new_order, order_workflow
 
 _HONEST, _CHEATED = 60, 600
@@ -75,14 +77,16 @@ def _story(target: Database, trust: Trust, out: Path) -> bool:
     revised, waiting = asyncio.run(_orders(target))
     report = _verify(target, trust)
     _leave(target, trust, revised, report, out)
+    proven = _export(target, revised, out / "bundle.zip")
     caught = _cheat(target, trust, waiting)
     _seal(target)
     _say("What you have now")
     _note(f"{out}/trail.jsonl  every entry of case {revised} as a signed DSSE envelope")
     _note(f"{out}/trail.csv    the same for a spreadsheet")
+    _note(f"{out}/bundle.zip   the same with all that proves it, for whoever has the log's key and nothing else")
     _note(f"{out}/verify.json  the report on the honest database")
     _try_it(target, waiting)
-    return caught and report.verdict is Verdict.PASSED
+    return proven and caught and report.verdict is Verdict.PASSED
 
 
 @contextmanager
@@ -175,6 +179,17 @@ def _leave(target: Database, trust: Trust, case: str, report: Report, out: Path)
     (out / "verify.json").write_text(json.dumps(report.as_json(), indent=2) + "\n")
 
 
+def _export(target: Database, case: str, path: Path) -> bool:
+    """Export the case, and check the file as its receiver will; return whether it passes."""
+    done = export_trail(target, case, path, force=True)
+    _say(f"countersign export {case}: {done.entries} entries, sealed, with their proofs, in one file")
+    click.echo(f"  $ {check_command(done, _program())}")
+    report = check_bundle(path, tuple(key.text for key in done.trust.logs), (), None)
+    for line in describe(report).splitlines():
+        _note(line)
+    return report.verdict is Verdict.PASSED
+
+
 def _cheat(target: Database, trust: Trust, case: str) -> bool:
     """Raise the dose of the approved case with psql before it resumes, and show who notices. Puts the row back."""
     _say(f"Now the cheat: between decision and resume, {_HONEST} mg of heparin become {_CHEATED} mg")
@@ -251,8 +266,7 @@ def _psql(target: Database, sql: str) -> None:
 
 
 def _try_it(target: Database, case: str) -> None:
-    program = Path(sys.argv[0])
-    command = shlex.quote(str(program)) if program.name == "countersign" else "countersign"
+    command = _program()
     _say("Try it: cheat, look, and put it back")
     if target.embedded:
         click.echo(f"  $ {command} database start")
@@ -262,6 +276,11 @@ def _try_it(target: Database, case: str) -> None:
     click.echo(f"  $ {command} verify")
     if target.embedded:
         click.echo(f"  $ {command} database stop")
+
+
+def _program() -> str:
+    program = Path(sys.argv[0])
+    return shlex.quote(str(program)) if program.name == "countersign" else "countersign"
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_the_demonstration_seals_before_it_ends(demonstrated: tuple[Database, Pa
     log = Log(database)
     log.check()
     assert f"root {log.known().head.root.hex()}" in printed
+
+
+def test_the_bundle_it_leaves_passes_with_the_command_that_it_prints(demonstrated: tuple[Database, Path, str]) -> None:
+    _, out, printed = demonstrated
+    (line,) = [line for line in printed.splitlines() if "verify-bundle" in line]
+    words = shlex.split(line.removeprefix("  $ "))
+    done = subprocess.run([COUNTERSIGN, *words[1:]], env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert textwrap.indent(done.stdout, "  ") in printed
+    with zipfile.ZipFile(out / "bundle.zip") as packed:
+        assert packed.read("trail.jsonl").startswith((out / "trail.jsonl").read_bytes())
 
 
 def _without_ids(line: str) -> str:
