@@ -36,7 +36,7 @@ from .verify_parts import prepare
 
 TOKEN = "tree-head.tsr"  # noqa: S105 - of time
 _ROWS_AT_ONCE = 20
-_NODES = 4096
+_KEPT = 4096
 _PLACED: LiteralString = f"""
 SELECT {ENTRY_COLUMNS}, p.salt, p.data, l.leaf_index
 FROM audit.entries e
@@ -59,7 +59,7 @@ class _Tree:
 
     head: TreeHead
     note: Note
-    read: Callable[..., bytes]
+    prove: Callable[[int], Inclusion]
 
     def place(self, row: Row, erased: Mapping[int, int]) -> Place:
         """Return the entry with its proof; without its payload where `erased` has the entry that says so."""
@@ -73,10 +73,9 @@ class _Tree:
                 table="leaves",
                 remedy="Run: countersign verify",
             )
-        hashes = inclusion_proof(self.read, leaf_index, self.head.size)
         by = erased.get(entry.seq)
         bare = replace(entry, salt=None, data=None) if by is not None else entry
-        return Place(bare, Inclusion(leaf_index, tuple(hashes)), by)
+        return Place(bare, self.prove(leaf_index), by)
 
 
 class _Streamed:
@@ -207,5 +206,10 @@ def _opened(conn: Connection[Any], stored: StoredHead, known: Known, trust: LogT
             remedy="Find out who wrote to the schema audit.",
         ) from error
     known.check_extends(head)
-    # Neighbours in the tree share most of their proofs.
-    return _Tree(head, note, lru_cache(_NODES)(known.tiles.read))
+    read = lru_cache(_KEPT)(known.tiles.read)  # neighbours in the tree share most of their proofs
+
+    @lru_cache(_KEPT)  # each entry is asked for once for each file
+    def prove(leaf_index: int) -> Inclusion:
+        return Inclusion(leaf_index, tuple(inclusion_proof(read, leaf_index, head.size)))
+
+    return _Tree(head, note, prove)
