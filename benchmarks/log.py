@@ -73,7 +73,7 @@ def sealing(few: Stand, many: Stand) -> list[Goal]:
 def proofs(folder: Path) -> list[Goal]:
     """Return how long an inclusion proof takes from the hash tiles of 10^6 leaves, read as files, and checked."""
     leaves = [hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(LEAVES)]
-    for tile, data in grow(lambda tile: b"", 0, leaves):
+    for tile, data in grow(lambda _: b"", 0, leaves):
         path = folder / tile.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -419,17 +419,26 @@ def test_an_existing_file_is_replaced_by_force_only(log: Log, out: Path) -> None
     assert exports(log) == 1
 
 
+_STRIKE = """
+CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER strike BEFORE INSERT ON countersign.unsealed FOR EACH ROW
+WHEN (NEW.trail = 'case' AND NEW.seq = 4{}) EXECUTE FUNCTION strike()
+"""
+
+
 def test_an_entry_struck_from_the_list_is_sealed_all_the_same(log: Log, out: Path) -> None:
     add_case(log)
-    log.database.as_admin(
-        """
-        CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
-        CREATE TRIGGER strike BEFORE INSERT ON countersign.unsealed FOR EACH ROW
-        WHEN (NEW.trail = 'case' AND NEW.seq = 4 AND pg_trigger_depth() > 0) EXECUTE FUNCTION strike()
-        """
-    )
+    log.database.as_admin(_STRIKE.format(" AND pg_trigger_depth() > 0"))  # as it is appended, not as it is looked for
     export(log, out)
     assert verify_bundle(out, log.trust).verdict is Verdict.PASSED
+
+
+def test_an_entry_that_cannot_be_sealed_is_told(log: Log, out: Path) -> None:
+    add_case(log)
+    log.database.as_admin(_STRIKE.format(""))
+    with pytest.raises(VerificationError, match="does not become a leaf"):
+        export(log, out)
+    assert list(out.parent.iterdir()) == []
 
 
 # --- killed
