@@ -43,7 +43,7 @@ def root_hash(leaf_hashes: Iterable[bytes]) -> bytes:
 
 
 def perfect_hash(hashes: Sequence[bytes]) -> bytes:
-    """Return the hash of the node over these nodes of one level, whose number is a power of two.
+    """Return the hash of the node over these nodes of one level. Requires their number to be a power of two.
 
     It is their `root_hash`, in two thirds of the time.
     """

@@ -213,7 +213,8 @@ def seal_command(watch: bool, url: str | None) -> None:  # noqa: FBT001 - click 
 def export_command(trail: str, form: str, out: Path, force: bool, wait: float, url: str | None) -> None:  # noqa: ARG001, FBT001
     """Write the evidence of TRAIL to a file that is checked without database and network.
 
-    Needs the deployment key, the log's key and its memory. The export is recorded in the trail and sealed first.
+    Needs the deployment key, the log's key and its memory. The export is recorded in the trail and sealed first. Only
+    you can read FILE, since it holds all that was typed.
 
     Exit code 0: written, 1: nothing was written, since something does not verify, 2: could not run.
     """
