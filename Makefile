@@ -25,6 +25,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/case.py
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/appends.py
+	$(BIN)/python benchmarks/log.py
 
 lint: $(STAMP) build/types
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -74,6 +74,14 @@ class Place(NamedTuple):
     erased: int | None = None
 
 
+class Places(Protocol):
+    """The entries of a trail in order, which can be gone through more than once: each time they may be read anew."""
+
+    def __iter__(self) -> Iterator[Place]: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a bundle says it is. Nothing signs it: every word of it is held against what is signed."""
@@ -90,15 +98,16 @@ class Contents:
     """What goes into a bundle: the whole trail up to its `report.exported`, `@keys` up to the entry that this names.
 
     `log_keys` are the inclusion proofs of log keys under their overlap heads, by `seq` in `@keys`. `others` are files
-    by name that are not needed to check the trail.
+    by name that are not needed to check the trail. The entries are gone through once for each of their files, one in
+    memory at a time.
     """
 
     origin: str
     trail: str
     created_at: datetime
-    entries: Sequence[Place]
-    keys: Sequence[Place]
-    system: Sequence[Place]
+    entries: Places
+    keys: Places
+    system: Places
     head: Note
     readme: str
     log_keys: Mapping[int, LogProof] = field(default_factory=dict)
@@ -126,16 +135,17 @@ def write_bundle(file: BinaryIO, contents: Contents) -> None:
 
 
 def _files(contents: Contents) -> Iterator[tuple[str, Iterable[bytes]]]:
-    if not contents.entries or contents.entries[-1].inclusion is None:
-        raise _unfit("it has no entries, or no inclusion proofs")
+    if not len(contents.entries):
+        raise _unfit("it has no entries")
     yield README, [contents.readme.encode()]
+    ends: list[Inclusion] = []
     for series, places in ((TRAIL, contents.entries), (KEYS, contents.keys), (SYSTEM, contents.system)):
         yield series.entries, (canonical(envelope(place.entry)) + b"\n" for place in places)
         if series.payloads is not None:
             yield series.payloads, (line for place in places for line in _payload_lines(place))
-        yield series.proofs, map(_proof_line, places)
+        yield series.proofs, _proof_lines(places, ends)
     yield HEAD, [contents.head.encode()]
-    yield EXPORTED_PROOF, [LogProof(*contents.entries[-1].inclusion, contents.head).encode()]
+    yield EXPORTED_PROOF, [LogProof(*ends[0], contents.head).encode()]
     for seq, proof in sorted(contents.log_keys.items()):
         yield f"log-keys/{seq}.tlog-proof", [proof.encode()]
     for name, data in sorted(contents.others.items()):
@@ -185,11 +195,17 @@ def _payload_lines(place: Place) -> Iterator[bytes]:
         yield assemble({"seq": entry.seq, "salt": entry.salt.hex(), "data": data}) + b"\n"
 
 
-def _proof_line(place: Place) -> bytes:
-    if place.inclusion is None:
-        raise _unfit(f"entry {place.entry.seq} of {place.entry.trail!r} has no inclusion proof")
-    hashes: list[Json] = [encode_base64(value) for value in place.inclusion.hashes]
-    return canonical({"seq": place.entry.seq, "leaf_index": place.inclusion.leaf_index, "hashes": hashes}) + b"\n"
+def _proof_lines(places: Places, ends: list[Inclusion]) -> Iterator[bytes]:
+    """Yield a line for each entry, and put the last one's inclusion behind `ends`."""
+    inclusion = None
+    for place in places:
+        entry, inclusion = place.entry, place.inclusion
+        if inclusion is None:
+            raise _unfit(f"entry {entry.seq} of {entry.trail!r} has no inclusion proof")
+        hashes: list[Json] = [encode_base64(value) for value in inclusion.hashes]
+        yield canonical({"seq": entry.seq, "leaf_index": inclusion.leaf_index, "hashes": hashes}) + b"\n"
+    if inclusion is not None:
+        ends.append(inclusion)
 
 
 def _unfit(sentence: str) -> ConfigurationError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .body import Body
+from .canonical import Json
 from .chain import Checked
 from .entry import SYSTEM_TRAIL
 from .errors import VerificationError
@@ -24,6 +26,22 @@ class _Erasure(NamedTuple):
     leaf_index: int
 
 
+def erased_by(body: Body, payload: Json) -> tuple[str, frozenset[int]] | None:
+    """Return the trail and the entries whose payloads went, if this entry records that some did.
+
+    `detail.seqs` are those entries, of the trail `detail.trail`, or of its own without that. More than 100 stand in its
+    payload.
+    """
+    if body.kind != Kind.PAYLOAD_ERASED:
+        return None
+    seqs, trail = body.detail.get("seqs"), body.detail.get("trail", body.trail)
+    if seqs is None and isinstance(payload, dict):
+        seqs = payload.get("seqs")
+    if not isinstance(seqs, list) or not isinstance(trail, str):
+        return None
+    return trail, frozenset(seq for seq in seqs if type(seq) is int)
+
+
 class Erasures:
     """The marks that stand for payloads, and the entries they refer to, which often come later. Keeps both."""
 
@@ -32,20 +50,10 @@ class Erasures:
         self._entries: dict[tuple[str, int], _Erasure] = {}
 
     def feed(self, checked: Checked, leaf_index: int) -> None:
-        """Take note of a checked entry, if it records that payloads were erased.
-
-        `detail.seqs` are the entries whose payloads went, of the trail `detail.trail`, or of its own without that. More
-        than 100 stand in its payload.
-        """
-        body, payload = checked.body, checked.payload
-        if body.kind != Kind.PAYLOAD_ERASED:
-            return
-        seqs, trail = body.detail.get("seqs"), body.detail.get("trail", body.trail)
-        if seqs is None and isinstance(payload, dict):
-            seqs = payload.get("seqs")
-        if isinstance(seqs, list) and isinstance(trail, str):
-            numbers = frozenset(seq for seq in seqs if type(seq) is int)
-            self._entries[body.trail, body.seq] = _Erasure(trail, numbers, leaf_index)
+        """Take note of a checked entry, if it records that payloads were erased."""
+        body = checked.body
+        if (erased := erased_by(body, checked.payload)) is not None:
+            self._entries[body.trail, body.seq] = _Erasure(*erased, leaf_index)
 
     def mark(self, trail: str, seq: int, leaf_index: int, by: int) -> None:
         """Take note that the payload of an entry is said to have been erased, as entry `by` records."""

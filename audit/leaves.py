@@ -7,7 +7,7 @@ the two tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 from .chain import START, Link
 from .errors import AppendError, VerificationError
@@ -32,7 +32,7 @@ _WAITING: LiteralString = "SELECT EXISTS (SELECT FROM countersign.unsealed WHERE
 _UNSEALED: LiteralString = """
 SELECT ctid::text, trail, seq FROM countersign.unsealed WHERE trail <> ALL(%s::text[]) LIMIT %s
 """
-_TAKE_OUT = "DELETE FROM countersign.unsealed WHERE ctid = ANY(%b::text[]::tid[])"
+_TAKE_OUT = "DELETE FROM countersign.unsealed WHERE ctid = ANY(%s::text::tid[])"
 _ENDS = """
 SELECT t.trail, l.seq, l.leaf_hash FROM unnest(%b::text[]) AS t (trail)
 CROSS JOIN LATERAL (
@@ -48,9 +48,13 @@ ORDER BY t.place, e.seq
 """
 _ADD_LEAVES = """
 INSERT INTO audit.leaves (trail, seq, leaf_index, leaf_hash)
-SELECT * FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bytea[])
+SELECT r.trail, r.seq + n, r.leaf_index + n,
+    substring(%b::bytea FROM (r.leaf_index + n - %s::bigint)::integer * 32 + 1 FOR 32)
+FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bigint[]) AS r (trail, seq, leaf_index, length),
+    generate_series(0, r.length - 1) AS n
 RETURNING trail, seq, leaf_index, leaf_hash
 """
+_LEAF_INDEX = "SELECT leaf_index FROM audit.leaves WHERE trail = %s AND seq = %s::bigint"
 _BODIES = """
 SELECT l.leaf_index, e.body, l.leaf_hash FROM audit.leaves l
 JOIN audit.entries e ON e.trail = l.trail AND e.seq = l.seq
@@ -140,7 +144,7 @@ def next_head_steps(size: int) -> Steps[StoredHead | None]:
 def add_head_steps(head: StoredHead) -> Steps[None]:
     """Insert a head."""
     rows = yield Statement(_ADD_HEAD, head)
-    _check_same([tuple(head)], rows)
+    _check_same([head], rows)
 
 
 def waiting_steps(without: Sequence[str]) -> Steps[bool]:
@@ -158,7 +162,9 @@ def unsealed_steps(limit: int, without: Sequence[str]) -> Steps[list[Unsealed]]:
 def take_out_steps(done: Sequence[Unsealed]) -> Steps[None]:
     """Strike from the list what is sealed now, or was before."""
     if done:
-        yield Statement(_TAKE_OUT, ([item.place for item in done],))
+        # An array as text: to dump two thousand texts one by one takes longer than all the rest of this.
+        places = '","'.join(item.place for item in done)
+        yield Statement(_TAKE_OUT, (f'{{"{places}"}}',))
 
 
 def sweep_steps() -> Steps[None]:
@@ -180,9 +186,24 @@ def new_entries_steps(ends: Mapping[str, Link], upto: Mapping[str, int]) -> Step
 
 
 def add_leaves_steps(leaves: Sequence[NewLeaf]) -> Steps[None]:
-    """Insert leaves."""
-    rows = yield Statement(_ADD_LEAVES, [list(column) for column in zip(*leaves, strict=True)])
-    _check_same([tuple(leaf) for leaf in leaves], rows)
+    """Insert leaves, which follow one another and are one at least."""
+    # Sent as runs of entries of one trail, and all hashes as one value: a list of values is dumped one by one.
+    runs: list[list[Any]] = []
+    for leaf in leaves:
+        if runs and runs[-1][0] == leaf.trail and runs[-1][1] + runs[-1][3] == leaf.seq:
+            runs[-1][3] += 1
+        else:
+            runs.append([leaf.trail, leaf.seq, leaf.leaf_index, 1])
+    hashes = b"".join([leaf.leaf_hash for leaf in leaves])
+    columns = map(list, zip(*runs, strict=True))
+    rows = yield Statement(_ADD_LEAVES, (hashes, leaves[0].leaf_index, *columns))
+    _check_same(leaves, rows)
+
+
+def leaf_index_steps(trail: str, seq: int) -> Steps[int | None]:
+    """Return which leaf an entry is, going by the table; None where it is none yet."""
+    rows = yield Statement(_LEAF_INDEX, (trail, seq))
+    return int(rows[0][0]) if rows else None
 
 
 def bodies_steps(begin: int, end: int) -> Steps[list[tuple[int, bytes, bytes]]]:
@@ -190,7 +211,7 @@ def bodies_steps(begin: int, end: int) -> Steps[list[tuple[int, bytes, bytes]]]:
     return (yield Statement(_BODIES, (begin, end)))
 
 
-def _check_same(sent: list[tuple[object, ...]], rows: list[tuple[object, ...]]) -> None:
+def _check_same(sent: Sequence[tuple[object, ...]], rows: Sequence[tuple[object, ...]]) -> None:
     if len(sent) != len(rows) or set(sent) != set(rows):
         raise AppendError(
             "The tables of the log hold something else than was sent: a trigger or rule changes rows on their way in.",

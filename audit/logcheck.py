@@ -195,8 +195,9 @@ class LogCheck:
         for index in range(self._next, leaf_index):
             lost = self._lost.pop(index, None)
             if lost is None:
-                last = f" to {leaf_index - 1}" if leaf_index - 1 > index else ""
-                sentence = f"Leaf {index}{last} of the log is missing, and no entry records that it was lost"
+                last = leaf_index - 1
+                what = f"Leaves {index} to {last} of the log are" if last > index else f"Leaf {index} of the log is"
+                sentence = f"{what} missing, and no entry records that as a loss"
                 self._fail("leaf", sentence, index)
                 return
             self.rebuilt.lost += 1

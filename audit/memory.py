@@ -14,8 +14,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,13 +25,14 @@ from .keyfolder import KeyFolder
 from .keys import sync_folder
 from .merkle import CompactRange, read_range
 from .note import Note, parse_note
-from .tiles import WIDTH, EntryTile, Tile, TileReader, encode_entries, grow, new_entry_tiles
+from .tiles import WIDTH, EntryTile, Tile, TileReader, encode_entries, grow, new_entry_tiles, whole_range
 from .treehead import LogTrust, TreeHead, open_tree_head
 
 FOLDER = "log"
 HEAD = "checkpoint"
 _LOCK = "lock"
 _MODE = 0o644
+_AT_ONCE = 64  # files that are open
 
 
 class Leaf(NamedTuple):
@@ -39,6 +40,15 @@ class Leaf(NamedTuple):
 
     body: bytes
     leaf_hash: bytes
+
+
+class Growth(NamedTuple):
+    """The tree of `after` with leaves behind it: what it is then, and the hash tiles that are new or wider."""
+
+    after: TreeHead
+    size: int
+    root: bytes
+    tiles: Sequence[tuple[Tile, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +63,15 @@ class Known:
     tiles: TileReader
     bodies: list[bytes]
 
-    @property
-    def range(self) -> CompactRange:
-        """The whole tree, to be appended to."""
-        return self.range_of(self.head.size)
+    def grown(self, leaf_hashes: Sequence[bytes]) -> Growth:
+        """Return what this tree becomes with these leaves, each hashed once: the root is that of the very tiles."""
+        size = self.head.size + len(leaf_hashes)
+        tiles = dict(grow(self.tiles.tile, self.head.size, leaf_hashes))
+
+        def read(tile: Tile) -> bytes:
+            return tiles.get(tile) or self.tiles.tile(tile)
+
+        return Growth(self.head, size, whole_range(read, size).root_hash, list(tiles.items()))
 
     def range_of(self, size: int) -> CompactRange:
         """Return what this tree was when it had `size` leaves. Requires 0 <= size <= head.size."""
@@ -96,7 +111,7 @@ class Memory:
         The only way to begin one: a memory that was lost is never replaced by an empty one.
         """
         self.path.mkdir(mode=0o755)
-        self._write(HEAD, note.encode())
+        self._write({HEAD: note.encode()})
         sync_folder(self.path)
         sync_folder(self.path.parent)
 
@@ -124,10 +139,18 @@ class Memory:
         tiles = TileReader(self._fetch, tree_size=head.size, root_hash=head.root)
         return Known(note, head, tiles, self._last_bodies(tiles, head.size))
 
-    def advance(self, note: Note, head: TreeHead, trust: LogTrust, leaves: Callable[[int], Sequence[Leaf]]) -> None:
+    def advance(
+        self,
+        note: Note,
+        head: TreeHead,
+        trust: LogTrust,
+        leaves: Callable[[int], Sequence[Leaf]],
+        growth: Growth | None = None,
+    ) -> None:
         """Make `head`, which the database has committed, the last one, with its tiles; all on disk on return.
 
-        `leaves` gives those from an index to the end of this tree. Where the memory is further already, it only has to
+        `leaves` gives those from an index to the end of this tree; `growth`, where it was computed already and the
+        memory is still where it begins, need not be computed again. Where the memory is further already, it only has to
         extend this tree. Raises VerificationError (`check` is "head"), with nothing written, if one does not extend the
         other, and ConfigurationError if the files cannot be written.
         """
@@ -139,8 +162,8 @@ class Memory:
                 if known.head.size >= head.size:
                     known.check_extends(head)
                     return
-                written = self._extend(known, head, leaves(known.head.size))
-                self._write(HEAD, note.encode())
+                written = self._extend(known, head, leaves(known.head.size), growth)
+                self._write({HEAD: note.encode()})
                 sync_folder(self.path)
                 for path in written:
                     if not path.parent.name.endswith(".p"):
@@ -149,14 +172,15 @@ class Memory:
         except OSError as error:
             raise _unreadable(self.path, error) from error
 
-    def _extend(self, known: Known, head: TreeHead, leaves: Sequence[Leaf]) -> list[Path]:
+    def _extend(self, known: Known, head: TreeHead, leaves: Sequence[Leaf], growth: Growth | None) -> list[Path]:
         """Write the tiles of the tree of `head` that are not those of `known`, and return them."""
-        hashes = [leaf.leaf_hash for leaf in leaves]
-        grown = known.range.extend(hashes)
-        if (grown.end, grown.root_hash) != (head.size, head.root):
-            raise two_heads(head, grown.root_hash)
-        written = [self._write(tile.path, data) for tile, data in grow(known.tiles.tile, known.head.size, hashes)]
-        written += [self._write(tile.path, data) for tile, data in _entry_tiles(known, leaves)]
+        if growth is None or growth.after != known.head:
+            growth = known.grown([leaf.leaf_hash for leaf in leaves])
+        if (growth.size, growth.root) != (head.size, head.root):
+            raise two_heads(head, growth.root)
+        files = {tile.path: data for tile, data in growth.tiles}
+        files |= {tile.path: data for tile, data in _entry_tiles(known, leaves)}
+        written = self._write(files)
         for folder in dict.fromkeys(path.parent for path in written):
             sync_folder(folder)
         return written
@@ -190,18 +214,35 @@ class Memory:
             remedy=_RESTORE,
         )
 
-    def _write(self, name: str, data: bytes) -> Path:
-        """Put a file in place, whole and on disk; the name is durable when its folder is synced."""
-        path = self.path / name
-        self._make_folder(path.parent)
-        new = path.with_name(f"{path.name}.new")  # what a killed writer left there is overwritten: it holds no lock
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        return path
+    def _write(self, files: Mapping[str, bytes]) -> list[Path]:
+        """Put files in place, each whole and on disk; their names are durable when their folders are synced.
+
+        Many are written before the first of them is synced: the disk then has most of its work in one go.
+        """
+        paths = [self.path / name for name in files]
+        data = list(files.values())
+        for at in range(0, len(paths), _AT_ONCE):
+            some = paths[at : at + _AT_ONCE]
+            new = self._write_beside(some, data[at : at + _AT_ONCE])
+            for path, place in zip(new, some, strict=True):
+                path.replace(place)
+        return paths
+
+    def _write_beside(self, paths: Sequence[Path], contents: Sequence[bytes]) -> list[Path]:
+        """Write files beside these, on disk on return, and return those."""
+        new = [path.with_name(f"{path.name}.new") for path in paths]
+        with ExitStack() as stack:
+            handles: list[int] = []
+            for path, data in zip(new, contents, strict=True):
+                self._make_folder(path.parent)
+                # What a killed writer left there is overwritten: it holds no lock.
+                handles.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE))
+                stack.callback(os.close, handles[-1])
+                with os.fdopen(handles[-1], "wb", closefd=False) as file:
+                    file.write(data)
+            for handle in handles:
+                os.fsync(handle)
+        return new
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():

@@ -195,15 +195,15 @@ class Sealer:
             self._check_last(stored, known)
             batch = run(conn, _batch_steps(self._key.name, known.head.size, self._left_out))
             if batch.leaves and stored is not None:
-                grown = known.range.extend(leaf.leaf_hash for leaf in batch.leaves)
-                head = TreeHead(self._key.name, grown.end, grown.root_hash)
+                growth = known.grown([leaf.leaf_hash for leaf in batch.leaves])
+                head = TreeHead(self._key.name, growth.size, growth.root)
                 note = _signed(head, self._key, self._signer)
                 run(conn, add_leaves_steps(batch.leaves))
                 run(conn, add_head_steps(StoredHead(stored.number + 1, head.size, note.encode())))
             run(conn, take_out_steps(batch.done))
         if batch.leaves:
             # Committed. From here on only the memory is missing, and whoever comes next would see to it.
-            self.memory.advance(note, head, self._trust, lambda begin: _in_hand(batch, begin))
+            self.memory.advance(note, head, self._trust, lambda begin: _in_hand(batch, begin), growth)
         return batch
 
     def _check_last(self, stored: StoredHead | None, known: Known) -> None:
@@ -264,17 +264,18 @@ def _batch_steps(origin: str, size: int, without: Sequence[str]) -> Steps[_Batch
         upto[item.trail] = max(item.seq, upto.get(item.trail, 0))
     ends = yield from sealed_ends_steps(list(upto))
     batch = _Batch([], [], [], [], len(listed) == BATCH)
+    refused: set[str | None] = set()
     for entry in (yield from new_entries_steps(ends, upto)):
-        if any(error.trail == entry.trail for error in batch.refused[-1:]):
+        if entry.trail in refused:
             continue
         try:
             ends[entry.trail] = link = _link(entry, ends[entry.trail], origin)
         except VerificationError as error:
             batch.refused.append(error)
+            refused.add(error.trail)
             continue
         batch.leaves.append(NewLeaf(entry.trail, entry.seq, size + len(batch.leaves), link.leaf_hash))
         batch.bodies.append(entry.body)
-    refused = {error.trail for error in batch.refused}
     batch.done.extend(item for item in listed if item.trail not in refused or item.seq <= ends[item.trail].seq)
     return batch
 

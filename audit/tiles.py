@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .entry import MAX_BODY, leaf_hash
 from .errors import MalformedError, VerificationError
-from .merkle import HASH_BYTES, MAX_TREE_SIZE, CompactRange, Node, cover, root_hash
+from .merkle import HASH_BYTES, MAX_TREE_SIZE, CompactRange, Node, cover, perfect_hash, root_hash
 from .recent import Recent
 
 HEIGHT = 8
@@ -166,7 +166,8 @@ def _listed(tile: Tile, data: bytes, begin: int, end: int) -> list[bytes]:
 
 def tile_hash(tile: Tile, data: bytes) -> bytes:
     """Return the root hash of the subtree over a tile's hashes; that of a full tile is what stands a level above."""
-    return root_hash(hashes_of(tile, data))
+    hashes = hashes_of(tile, data)
+    return perfect_hash(hashes) if tile.width == WIDTH else root_hash(hashes)
 
 
 def hash_in(tile: Tile, data: bytes, node: Node) -> bytes:
@@ -179,7 +180,16 @@ def hash_in(tile: Tile, data: bytes, node: Node) -> bytes:
     end = begin + (1 << height)
     if level != tile.level or not 0 <= begin < end <= tile.width:
         raise ValueError(f"node {node.index} of level {node.level} is not in {tile.path}")
-    return root_hash(_listed(tile, data, begin, end))
+    return perfect_hash(_listed(tile, data, begin, end))
+
+
+def whole_range(read_tile: Callable[[Tile], bytes], tree_size: int) -> CompactRange:
+    """Return the whole tree of this size from the tiles on its border, whatever tree they are of."""
+    nodes = cover(0, tree_size)
+    tiles = {tile: read_tile(tile) for tile in border(tree_size)}
+    places = [tile_of(node, tree_size) for node in nodes]
+    hashes = tuple(hash_in(tile, tiles[tile], node) for tile, node in zip(places, nodes, strict=True))
+    return CompactRange(0, tree_size, hashes)
 
 
 def grow(
@@ -221,9 +231,7 @@ class TileReader:
         self._size = tree_size
         self._full: Recent[Tile, bytes] = Recent(_KEPT)
         self._border = {tile: self._fetched(tile) for tile in border(tree_size)}
-        tiles = ((tile_of(node, tree_size), node) for node in cover(0, tree_size))
-        hashes = tuple(hash_in(tile, self._border[tile], node) for tile, node in tiles)
-        found = CompactRange(0, tree_size, hashes).root_hash
+        found = whole_range(self._border.__getitem__, tree_size).root_hash
         if found != root_hash:
             paths = ", ".join(tile.path for tile in self._border) or "no tiles"
             raise _wrong(f"A tree of {tree_size} with the root {root_hash.hex()} is not what {paths} give.")

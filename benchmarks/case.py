@@ -58,7 +58,12 @@ def builder() -> StateGraph[Order]:
 
 async def case(graph: Any) -> None:
     """Run one case from start to end."""
-    config = {"configurable": {"thread_id": str(uuid.uuid4())}}
+    await case_on(graph, str(uuid.uuid4()))
+
+
+async def case_on(graph: Any, thread: str) -> None:
+    """Run one case on this thread."""
+    config = {"configurable": {"thread_id": thread}}
     await graph.ainvoke(NEW, config, durability="sync")
     await graph.aupdate_state(config, {"decision": "approved"})
     await graph.ainvoke(None, config, durability="sync")

@@ -220,6 +220,31 @@ def seal_command(
     sys.exit(0 if good else 1)
 
 
+@main.command("export")
+@click.argument("trail")
+@click.option("--format", "form", type=click.Choice(["bundle"]), required=True, help="What is written.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where it is written.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="How long witnesses may take at most."
+)
+@_url
+@_guarded
+def export_command(trail: str, form: str, out: Path, force: bool, wait: float, url: str | None) -> None:  # noqa: ARG001, FBT001
+    """Write the evidence of TRAIL to a file that is checked without database and network.
+
+    Needs the deployment key, the log's key and its memory. The export is recorded in the trail and sealed first. Only
+    you can read FILE, since it holds all that was typed.
+
+    Exit code 0: written, 1: nothing was written, since something does not verify, 2: could not run.
+    """
+    from .export_command import export_bundle  # noqa: PLC0415 - SQLAlchemy, Alembic
+
+    with database(url) as target:
+        good = export_bundle(target, trail, out, force=force, wait=wait)
+    sys.exit(0 if good else 1)
+
+
 @main.group("keys")
 def keys_group() -> None:
     """Hand out public keys."""

@@ -1,4 +1,4 @@
-"""`countersign demo`: four medication orders, their trails, a verification, and a cheat that is caught."""
+"""`countersign demo`: four medication orders, their trails, a verification, and two cheats that are caught."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ from countersign.audit.verify_database import checked_trail, verify_database
 from countersign.reports.files import trail_csv, trail_jsonl
 from countersign.reports.trail import trail_rows
 
+from .bundle_command import check_bundle
 from .database import Database, database
+from .demo_vanish import put_back, removal, vanish
 from .describe import describe
 from .embedded import EmbeddedDatabase
+from .export_command import check_command, export_trail
 from .order_workflow import new_order, order_workflow
 from .verify_command import Asked, outside_of
 
@@ -65,26 +68,29 @@ def demo(out: Path) -> None:
 
 def _story(target: Database, trust: Trust, out: Path) -> bool:
     """Tell the story; return whether it ended as it should."""
-    if _put_back(target):
-        _note("an earlier demonstration was killed in the middle of its cheat; its row is put back")
+    if _put_back(target) | put_back(target):
+        _note("an earlier demonstration was killed in the middle of its cheat; its rows are put back")
     before = _verify(target, trust)
     if before.verdict is not Verdict.PASSED:
         _say("This database does not verify to begin with, so the demonstration stops")
         for line in describe(before).splitlines():
             _note(line)
         return False
-    revised, waiting = asyncio.run(_orders(target))
+    rejected, revised, waiting = asyncio.run(_orders(target))
     _seal(target)
     report = _verify(target, trust)
     _leave(target, trust, revised, report, out)
+    proven = _export(target, revised, out / "bundle.zip")
     caught = _cheat(target, trust, waiting)
+    caught &= _vanish(target, trust, rejected)
     _seal(target)
     _say("What you have now")
     _note(f"{out}/trail.jsonl  every entry of case {revised} as a signed DSSE envelope")
     _note(f"{out}/trail.csv    the same for a spreadsheet")
+    _note(f"{out}/bundle.zip   the same with all that proves it, for whoever has the log's key and nothing else")
     _note(f"{out}/verify.json  the report on the honest database")
     _try_it(target, waiting)
-    return caught and report.verdict is Verdict.PASSED
+    return proven and caught and report.verdict is Verdict.PASSED
 
 
 @contextmanager
@@ -109,13 +115,14 @@ def _put_back(target: Database) -> bool:
         return done.rowcount > 0
 
 
-async def _orders(target: Database) -> tuple[str, str]:
-    """Run the four cases; return the ids of the one that was revised twice and of the one that still waits."""
+async def _orders(target: Database) -> tuple[str, str, str]:
+    """Run the four cases; return the ids of the one rejected, the one revised twice, and the one that still waits."""
     batch = uuid.uuid4().hex[:6]
     async with _graph(target) as graph:
         _say("Four medication orders; each pauses for a pharmacist after the analysis")
         await _case(graph, f"order-{batch}-1", "P-101", "warfarin", [("approved", "INR stable, standard monitoring")])
-        await _case(graph, f"order-{batch}-2", "P-102", "methotrexate", [("rejected", "pregnancy not excluded")])
+        rejected = f"order-{batch}-2"
+        await _case(graph, rejected, "P-102", "methotrexate", [("rejected", "pregnancy not excluded")])
         revised = f"order-{batch}-3"
         await _case(
             graph,
@@ -131,7 +138,7 @@ async def _orders(target: Database) -> tuple[str, str]:
         waiting = f"order-{batch}-4"
         await _case(graph, waiting, "P-104", "heparin", [])
         _note(f"{waiting}: heparin for P-104 waits for its pharmacist")
-    return revised, waiting
+    return rejected, revised, waiting
 
 
 async def _case(graph: Any, case: str, patient: str, drug: str, decisions: list[tuple[str, str]]) -> None:
@@ -177,6 +184,17 @@ def _leave(target: Database, trust: Trust, case: str, report: Report, out: Path)
     (out / "verify.json").write_text(json.dumps(report.as_json(), indent=2) + "\n")
 
 
+def _export(target: Database, case: str, path: Path) -> bool:
+    """Export the case, and check the file as its receiver will; return whether it passes."""
+    done = export_trail(target, case, path, force=True)
+    _say(f"countersign export {case}: {done.entries} entries, sealed, with their proofs, in one file")
+    click.echo(f"  $ {check_command(done, _program())}")
+    report = check_bundle(path, tuple(key.text for key in done.trust.logs), (), None)
+    for line in describe(report).splitlines():
+        _note(line)
+    return report.verdict is Verdict.PASSED
+
+
 def _cheat(target: Database, trust: Trust, case: str) -> bool:
     """Raise the dose of the approved case with psql before it resumes, and show who notices. Puts the row back."""
     _say(f"Now the cheat: between decision and resume, {_HONEST} mg of heparin become {_CHEATED} mg")
@@ -196,6 +214,26 @@ def _cheat(target: Database, trust: Trust, case: str) -> bool:
     remark = " (the refusal stays in the trail)" if again.verdict is Verdict.PASSED else ""
     _note(f"the row is put back; countersign verify: {again.verdict.value}{remark}")
     return refused and report.verdict is Verdict.FAILED and again.verdict is Verdict.PASSED
+
+
+def _vanish(target: Database, trust: Trust, case: str) -> bool:
+    """Make the rejected case vanish as a whole, and show that the log knows better. Puts it back."""
+    _say("And one that only the log finds: the rejected order never was")
+    if not vanish(target, case):
+        _note("left out: this database user may not switch off triggers, as the owner of a server may")
+        return True
+    try:
+        _note(f"{case}: with psql as superuser, all its rows, entries and leaves:")
+        click.echo(f"  $ {'; '.join(removal(case)[:2])}; ...")
+        report = _verify(target, trust)
+        _note("countersign verify:")
+        for line in describe(report).splitlines()[:2]:
+            _note("  " + line)
+    finally:
+        put_back(target)
+    again = _verify(target, trust)
+    _note(f"the case is put back; countersign verify: {again.verdict.value}")
+    return report.verdict is Verdict.FAILED and again.verdict is Verdict.PASSED
 
 
 @asynccontextmanager
@@ -253,8 +291,7 @@ def _psql(target: Database, sql: str) -> None:
 
 
 def _try_it(target: Database, case: str) -> None:
-    program = Path(sys.argv[0])
-    command = shlex.quote(str(program)) if program.name == "countersign" else "countersign"
+    command = _program()
     _say("Try it: cheat, look, and put it back")
     if target.embedded:
         click.echo(f"  $ {command} database start")
@@ -264,6 +301,11 @@ def _try_it(target: Database, case: str) -> None:
     click.echo(f"  $ {command} verify")
     if target.embedded:
         click.echo(f"  $ {command} database stop")
+
+
+def _program() -> str:
+    program = Path(sys.argv[0])
+    return shlex.quote(str(program)) if program.name == "countersign" else "countersign"
 
 
 def _say(text: str) -> None:

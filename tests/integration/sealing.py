@@ -186,7 +186,7 @@ class WatchedConnection(psycopg.Connection[Any]):
         return result
 
 
-_CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "fcntl.flock")
+_CHANGES = ("open", "os.link", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "fcntl.flock")
 
 
 def watch_files(folder: Path, blow: Blow) -> None:

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ import pytest
 from conftest import Database
 from countersign.audit.canonical import parse
 from countersign.audit.entry import leaf_hash
+from countersign.service import database as commands
+from countersign.service.demo_vanish import put_back, vanish
 from graphs import NEW_ORDER, order_graph, thread
 from integration.sealing import Log, own_log
 
 COUNTERSIGN = Path(sys.executable).with_name("countersign")
 README = Path(__file__).parents[2] / "README.md"
+
+
+def on_server(url: str, home: Path) -> commands.Database:
+    return commands.Database(url, url, home)
 
 
 def run_demo(database: Database, out: Path) -> subprocess.CompletedProcess[str]:
@@ -61,6 +68,33 @@ def test_the_demonstration_approves_rejects_revises_and_is_not_fooled(
     assert "countersign verify: passed (the refusal stays in the trail)" in printed
 
 
+def test_the_demonstration_makes_a_case_vanish_and_the_log_finds_it(demonstrated: tuple[Database, Path, str]) -> None:
+    database, _, printed = demonstrated
+    assert re.search(r"verdict: failed\n +Leaves \d+ to \d+ of the log are missing", printed)
+    assert "the case is put back; countersign verify: passed" in printed
+    assert database.verify().verdict == "passed"
+
+
+def test_a_demonstration_killed_while_a_case_was_gone_is_put_right_by_the_next(
+    demonstrated: tuple[Database, Path, str], tmp_path: Path
+) -> None:
+    database, _, printed = demonstrated
+    found = re.search(r"(order-[0-9a-f]{6}-2): with psql", printed)
+    assert found
+    target = on_server(database.admin_url, database.home)
+    assert vanish(target, found[1])
+    assert database.verify().verdict == "failed"
+    assert put_back(target)
+    assert not put_back(target)
+    assert database.verify().verdict == "passed"
+
+
+def test_a_user_without_the_power_to_cheat_is_not_asked_to(demonstrated: tuple[Database, Path, str]) -> None:
+    database, _, _ = demonstrated
+    assert not vanish(on_server(database.owner_url, database.home), "order-x-2")
+    assert database.verify().verdict == "passed"
+
+
 def test_the_readme_shows_what_is_printed(demonstrated: tuple[Database, Path, str]) -> None:
     _, _, printed = demonstrated
     shown = re.search(r"<!-- demo output -->\n```\n(.*?)```", README.read_text(), re.DOTALL)
@@ -75,6 +109,17 @@ def test_the_demonstration_seals_before_it_ends(demonstrated: tuple[Database, Pa
     log = Log(database)
     log.check()
     assert f"root {log.known().head.root.hex()}" in printed
+
+
+def test_the_bundle_it_leaves_passes_with_the_command_that_it_prints(demonstrated: tuple[Database, Path, str]) -> None:
+    _, out, printed = demonstrated
+    (line,) = [line for line in printed.splitlines() if "verify-bundle" in line]
+    words = shlex.split(line.removeprefix("  $ "))
+    done = subprocess.run([COUNTERSIGN, *words[1:]], env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert textwrap.indent(done.stdout, "  ") in printed
+    with zipfile.ZipFile(out / "bundle.zip") as packed:
+        assert packed.read("trail.jsonl").startswith((out / "trail.jsonl").read_bytes())
 
 
 def _without_ids(line: str) -> str:

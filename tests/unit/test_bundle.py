@@ -111,7 +111,7 @@ def test_any_payload_and_any_trail_go_through_a_bundle(payload: dict[str, Any], 
 
 UNFIT: list[tuple[str, dict[str, Any], str]] = [
     ("no entries", {"entries": []}, "no entries"),
-    ("no proof of the last entry", {"entries": [Place(CASE[0], None)]}, "no inclusion proofs"),
+    ("no proof of the last entry", {"entries": [Place(CASE[0], None)]}, "has no inclusion proof"),
     ("no proof of another entry", {"system": [Place(CASE[0], None)]}, "has no inclusion proof"),
     ("a file twice", {"others": {"tree-head": b""}}, "twice"),
     ("a manifest", {"others": {"manifest.json": b""}}, "written, not given"),

@@ -26,6 +26,7 @@ from countersign.audit.merkle import (
     inclusion_nodes,
     inclusion_proof,
     node_hash,
+    perfect_hash,
     read_range,
     root_hash,
     verify_consistency,
@@ -124,6 +125,15 @@ def test_every_small_tree_has_the_rfcs_root_however_it_grew() -> None:
 @given(sizes)
 def test_a_bigger_tree_has_the_rfcs_root(size: int) -> None:
     assert root_hash(LEAVES[:size]) == rfc6962.tree_hash(BODIES[:size])
+
+
+@pytest.mark.parametrize("size", range(1, SMALL))
+def test_a_perfect_tree_has_the_rfcs_root_and_no_other_tree_is_taken_for_one(size: int) -> None:
+    if size.bit_count() == 1:
+        assert perfect_hash(LEAVES[:size]) == ROOTS[size]
+    else:
+        with pytest.raises(ValueError, match="shorter"):
+            perfect_hash(LEAVES[:size])
 
 
 @pytest.mark.parametrize("begin", range(34))

@@ -1,0 +1,101 @@
+"""The command `countersign export`: the evidence of one trail as a file, for somebody who trusts nobody's server."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import psycopg
+
+from countersign.audit.errors import VerificationError
+from countersign.audit.export import Ask, await_cosignatures, check_exportable, open_exporter, record_export
+from countersign.audit.gather import TOKEN, gathered
+from countersign.audit.note import Note
+from countersign.audit.treehead import LogTrust, TreeHead
+from countersign.audit.verify import Report, Verdict
+from countersign.audit.verify_database import verify_database
+from countersign.reports.bundle import bundle_file
+from countersign.reports.readme import readme_text
+
+from .database import Database
+from .describe import describe
+
+
+class Export(NamedTuple):
+    """A bundle that was written and verified."""
+
+    path: Path
+    trail: str
+    entries: int
+    head: Note
+    stamped: bool
+    trust: LogTrust
+    report: Report
+
+
+def export_trail(
+    target: Database, trail: str, out: Path, *, force: bool = False, wait: float = 0, ask: Ask | None = None
+) -> Export:
+    """Record, seal, write and verify the bundle of a trail, and return what was done.
+
+    What cannot be written is refused before the export is recorded. Then up to `wait` seconds are given to witnesses;
+    `ask` asks them. Raises VerificationError, with nothing written, where trail, log or bundle do not verify, and
+    ConfigurationError or NotFoundError for what cannot be begun.
+    """
+    check_exportable(trail)
+    with (
+        bundle_file(out, force=force) as file,
+        psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn,
+    ):
+        exporter = open_exporter(conn, target.home)
+        _check_verified(verify_database(conn, exporter.appender.trust, trail=trail), trail)
+        entry = record_export(conn, exporter, trail)
+        await_cosignatures(conn, exporter, entry, wait, ask)
+        readme = readme_text(exporter.trust.origin, trail)
+        memory, trust = exporter.sealer.memory, exporter.trust
+        with gathered(conn, memory, trust, entry, readme=readme, created_at=datetime.now(UTC)) as contents:
+            report = file.write(contents, trust)
+    return Export(out, trail, entry.seq, contents.head, TOKEN in contents.others, trust, report)
+
+
+def _check_verified(report: Report, trail: str) -> None:
+    if report.verdict is Verdict.FAILED:
+        raise VerificationError(
+            f"The trail {trail!r} is not exported, since it does not verify.\n{describe(report)}", check="trail"
+        )
+
+
+def export_bundle(target: Database, trail: str, out: Path, *, force: bool, wait: float) -> bool:
+    """Export, and print what was written or why nothing was. Returns whether there is a bundle now."""
+    try:
+        done = export_trail(target, trail, out, force=force, wait=wait)
+    except VerificationError as error:
+        click.echo(f"countersign: {error.message}", err=True)
+        if error.remedy:
+            click.echo(f"  {error.remedy}", err=True)
+        return False
+    click.echo("\n".join(said(done)))
+    return True
+
+
+def said(done: Export) -> list[str]:
+    """Return what was written, in lines, the last of which is what its receiver runs."""
+    head = TreeHead.parse(done.head.text)
+    witnesses = [line.name for line in done.head.signatures if line.name != head.origin]
+    names = f": {', '.join(witnesses)}" if witnesses else ""
+    return [
+        f"Exported {done.entries} entries of {done.trail} to {done.path}: {done.path.stat().st_size} bytes",
+        f"tree head: {head.size} leaves, root {head.root.hex()}",
+        f"cosignatures: {len(witnesses)}{names}; time token: {'one' if done.stamped else 'none'}",
+        f"verdict: {done.report.verdict.value}. Whoever receives it checks it with",
+        check_command(done),
+    ]
+
+
+def check_command(done: Export, program: str = "countersign") -> str:
+    """Return the command that checks the bundle, to be run anywhere."""
+    keys = " ".join(f"--vkey {shlex.quote(key.text)}" for key in done.trust.logs)
+    return f"{program} verify-bundle {shlex.quote(str(done.path))} {keys}"
