@@ -76,7 +76,14 @@ def open_operator_steps(home: Path) -> Steps[Appender]:
             f"The deployment key is not on this machine: {path} does not exist.",
             remedy="This is an operator's act: run it where `countersign migrate` left that key.",
         )
-    return (yield from open_steps(home, (DEPLOYMENT,)))
+    appender = yield from open_steps(home, (DEPLOYMENT,))
+    key = appender.ring.get(folder.key(DEPLOYMENT).keyid)
+    if key is None or not key.may_sign("*"):
+        raise ConfigurationError(
+            f"The key {path} may not sign an operator's acts: it is not a deployment key that @keys introduced.",
+            remedy="Restore it from a backup of COUNTERSIGN_HOME.",
+        )
+    return appender
 
 
 def check_reason(reason: str) -> str:
