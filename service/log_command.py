@@ -115,7 +115,7 @@ def adopt_last_head(target: Database, reason: str, heads: tuple[Path, ...], copy
     click.echo(f"Recorded in entry {done.seq} of @system.")
     if given:
         largest = max(head.size for head in given)
-        click.echo(f"It extends the {len(given)} heads that were given, up to {largest} leaves.")
+        click.echo(f"It extends every head that was given ({len(given)}), up to {largest} leaves.")
     else:
         click.echo("It was held against no other copy: that no later head was signed rests on this database alone.")
     click.echo("Next: `countersign verify`, then `countersign seal` as before. Tell auditors and witnesses.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -85,4 +84,4 @@ def work(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(work))
+    serve(work)

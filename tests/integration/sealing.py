@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -187,6 +188,15 @@ def open_appender(
     appender = Appender(folder.trust(), [(("*",), folder.key(DEPLOYMENT))], now=now)
     run(conn, appender.ring_steps())
     return appender
+
+
+def ask(process: subprocess.Popen[str], line: str) -> str:
+    """Return how the fork ended that a process of forks.py made for this line."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
 
 
 class Blow:
