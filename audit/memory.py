@@ -295,7 +295,10 @@ def _entry_tiles(known: Known, leaves: Sequence[Leaf]) -> Iterator[tuple[EntryTi
         yield tile, encode_entries(bodies[begin : begin + tile.width])
 
 
-_RESTORE = "Restore the log's folder from a copy of it; an older copy will do, the database brings it up to date."
+_RESTORE = (
+    "Restore the log's folder from a copy of it; an older one will do, back to the last `log restore`: the database "
+    "brings it up to date."
+)
 
 
 def lost(path: Path) -> ConfigurationError:
