@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from countersign.audit.adopt_head import Adopted, adopt_head
 from countersign.audit.deployment import open_operator_steps
@@ -66,6 +68,47 @@ class Backup:
                 WHERE (trail, seq) NOT IN (SELECT trail, seq FROM audit.leaves)
             """
         )
+
+
+def state(log: Log) -> list[list[tuple[Any, ...]]]:
+    """All that is evidence in the database, and all files of the memory."""
+    tables = ("audit.entries", "audit.payloads", "audit.leaves", "audit.heads")
+    files = [(str(path), path.read_bytes()) for path in sorted(log.memory.path.rglob("*")) if path.is_file()]
+    return [*(log.database.query(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables), files]
+
+
+def check_goes_on(log: Log) -> None:
+    """Append to old and new trails, seal, and hold everything ever signed against what is there then."""
+    for trail in ("case", "new", "@system"):
+        log.append(trail, 2)
+    log.seal()
+    log.check()
+    log.check_consistency()
+    assert log.database.verify().verdict == "passed"
+
+
+def fall_behind(log: Log) -> None:
+    """Bring a backup back over a log that went on by three entries."""
+    backup = Backup(log)
+    log.append("case", 3)
+    log.seal()
+    backup.bring_back()
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def lose_memory(log: Log) -> Path:
+    """Take the memory away, and return where it lies now."""
+    lost = log.home / "lost"
+    shutil.rmtree(lost, ignore_errors=True)
+    shutil.move(log.memory.path, lost)
+    return lost
 
 
 def work(line: str) -> None:
