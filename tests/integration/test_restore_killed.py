@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,6 @@ from countersign.audit import ConfigurationError
 from countersign.audit.entry import EntryDraft
 from countersign.audit.restore import examine
 from countersign.audit.seal import open_sealer
-from integration.adopting import wait_until
 from integration.restoring import Backup, check_goes_on, restore_log
 from integration.sealing import Log, ask, open_appender, own_log, restored
 
@@ -27,7 +27,7 @@ def log(database: Database, tmp_path: Path) -> Log:
     return own_log(database, tmp_path / "home")
 
 
-def seal_until(url: str, home: Path, size: int) -> None:
+def seal_until(url: str, home: Path, size: int, at_work: Semaphore) -> None:
     """Seal as fast as possible until the log has more leaves than `size`; being refused is no end."""
     with psycopg.connect(url, autocommit=True) as conn:
         sealer = open_sealer(conn, home)
@@ -38,15 +38,17 @@ def seal_until(url: str, home: Path, size: int) -> None:
             except ConfigurationError as error:
                 if "restored backup" not in error.message:
                     raise
+                at_work.release()
 
 
-def append_until_sealed(url: str, home: Path, size: int) -> None:
+def append_until_sealed(url: str, home: Path, size: int, at_work: Semaphore) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         appender = open_appender(conn, home)
         while True:
             with conn.transaction():
                 entries = appender.append(conn, *(EntryDraft(trail, "review.opened") for trail in ("case", "new")))
             appender.committed(entries)
+            at_work.release()
             row = conn.execute("SELECT max(tree_size) FROM audit.heads").fetchone()
             if row and row[0] > size:
                 return
@@ -61,11 +63,13 @@ def test_sealers_race_a_restore_while_others_append(log: Log) -> None:
         log.seal()
         spawn = multiprocessing.get_context("spawn")
         url, size = backup.database.app_url, log.known().head.size
-        workers = [spawn.Process(target=seal_until, args=(url, log.home, size)) for _ in range(2)]
-        workers.append(spawn.Process(target=append_until_sealed, args=(url, log.home, size)))
+        jobs = [(job, spawn.Semaphore(0)) for job in (seal_until, seal_until, append_until_sealed)]
+        workers = [spawn.Process(target=job, args=(url, log.home, size, at_work), daemon=True) for job, at_work in jobs]
         for worker in workers:
             worker.start()
-        wait_until(lambda: bool(backup.database.query("SELECT FROM audit.entries WHERE trail = 'new'")))
+        for worker, (_, at_work) in zip(workers, jobs, strict=True):
+            while not at_work.acquire(timeout=1):
+                assert worker.is_alive()
         restore_log(backup)
         for worker in workers:
             worker.join()
