@@ -19,10 +19,9 @@ from psycopg.rows import tuple_row
 from .append import Appender
 from .canonical import Json, Rendered
 from .chain import check_entry
-from .deployment import claimed_origin_steps, open_steps
+from .deployment import open_operator_steps, open_steps
 from .entry import EntryDraft, check_trail
-from .errors import AppendError, ConfigurationError, MalformedError, NotFoundError, VerificationError
-from .keyfolder import DEPLOYMENT, KeyFolder
+from .errors import AppendError, MalformedError, NotFoundError, VerificationError
 from .kinds import Kind
 from .ledger import Ledger
 from .migrate import os_user
@@ -69,17 +68,7 @@ def open_adopter(conn: Connection[Any], home: Path, *, dry_run: bool = False) ->
 
     Raises ConfigurationError with the remedy, for one where the deployment key is not on this machine.
     """
-    if dry_run:
-        return run(conn, open_steps(home, ()))
-    run(conn, open_steps(home, ()))
-    folder = KeyFolder.of(home, run(conn, claimed_origin_steps()) or "")
-    path = folder.path / f"{DEPLOYMENT}.pem"
-    if not path.exists():
-        raise ConfigurationError(
-            f"The deployment key is not on this machine: {path} does not exist.",
-            remedy="An adoption is an operator's act: run it where `countersign migrate` left that key.",
-        )
-    return run(conn, open_steps(home, (DEPLOYMENT,)))
+    return run(conn, open_steps(home, ()) if dry_run else open_operator_steps(home))
 
 
 def adoptable(conn: Connection[Any]) -> list[str]:

@@ -6,6 +6,7 @@ and the database's `@keys` must begin with the deployment key trusted there.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from .schema import check_functions_steps, check_langgraph_steps, check_revision
 from .steps import Statement, Steps
 
 _FIRST_KEY = "SELECT body FROM audit.entries WHERE trail = %s AND seq = 1"
+MAX_REASON = 4_000
 _ROLES: dict[str, tuple[str, ...]] = {GRAPH: GRAPH_KINDS, DEPLOYMENT: ("*",)}
 
 
@@ -59,3 +61,45 @@ def open_steps(home: Path, names: Sequence[str]) -> Steps[Appender]:
     appender = Appender(folder.trust(), signers)
     yield from appender.ring_steps()
     return appender
+
+
+def open_operator_steps(home: Path) -> Steps[Appender]:
+    """Return an Appender for an operator's act, which the deployment key signs, as `open_steps` does.
+
+    Raises ConfigurationError with the remedy also where that key is not on this machine.
+    """
+    yield from open_steps(home, ())
+    folder = KeyFolder.of(home, (yield from claimed_origin_steps()) or "")
+    path = folder.path / f"{DEPLOYMENT}.pem"
+    if not path.exists():
+        raise ConfigurationError(
+            f"The deployment key is not on this machine: {path} does not exist.",
+            remedy="This is an operator's act: run it where `countersign migrate` left that key.",
+        )
+    appender = yield from open_steps(home, (DEPLOYMENT,))
+    key = appender.ring.get(folder.key(DEPLOYMENT).keyid)
+    if key is None or not key.may_sign("*"):
+        raise ConfigurationError(
+            f"The key {path} may not sign an operator's acts: it is not a deployment key that @keys introduced.",
+            remedy="Restore it from a backup of COUNTERSIGN_HOME.",
+        )
+    return appender
+
+
+def check_reason(reason: str) -> str:
+    """Return why an operator does something, without space around it: 1 to 4,000 characters, none of them a control.
+
+    Raises ConfigurationError otherwise: it is to be read for as long as the entry is.
+    """
+    text = reason.strip()
+    if not text:
+        raise ConfigurationError("An operator's act needs a reason.", remedy="Say why: --reason TEXT")
+    if len(text) > MAX_REASON:
+        raise ConfigurationError(
+            f"A reason of {len(text)} characters; {MAX_REASON} are accepted.", remedy="Say it shorter."
+        )
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise ConfigurationError(
+            "A reason with a control character, a line break, or what is no Unicode.", remedy="Say it in one line."
+        )
+    return text

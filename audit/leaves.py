@@ -60,6 +60,10 @@ SELECT l.leaf_index, e.body, l.leaf_hash FROM audit.leaves l
 JOIN audit.entries e ON e.trail = l.trail AND e.seq = l.seq
 WHERE l.leaf_index >= %s::bigint AND l.leaf_index < %s::bigint ORDER BY l.leaf_index
 """
+_BODIES_AT = """
+SELECT e.trail, e.seq, e.body FROM unnest(%b::text[], %b::bigint[]) AS t (trail, seq)
+JOIN audit.entries e ON e.trail = t.trail COLLATE "C" AND e.seq = t.seq
+"""
 # Reads the two primary keys from end to end.
 _SWEEP = """
 INSERT INTO countersign.unsealed (trail, seq)
@@ -209,6 +213,12 @@ def leaf_index_steps(trail: str, seq: int) -> Steps[int | None]:
 def bodies_steps(begin: int, end: int) -> Steps[list[tuple[int, bytes, bytes]]]:
     """Return leaf_index, body and leaf_hash of the leaves [begin, end), in order, as far as their entries are there."""
     return (yield Statement(_BODIES, (begin, end)))
+
+
+def bodies_at_steps(places: Sequence[tuple[str, int]]) -> Steps[dict[tuple[str, int], bytes]]:
+    """Return the bodies of the entries at these places, trail and seq, as far as they are there."""
+    rows = yield Statement(_BODIES_AT, [list(column) for column in zip(*places, strict=True)])
+    return {(trail, seq): body for trail, seq, body in rows}
 
 
 def _check_same(sent: Sequence[tuple[object, ...]], rows: Sequence[tuple[object, ...]]) -> None:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +116,58 @@ class Memory:
         sync_folder(self.path)
         sync_folder(self.path.parent)
 
+    @contextmanager
+    def anew(self) -> Iterator[Memory]:
+        """Yield an empty folder beside this one, which takes its place, on disk, if the block ends well.
+
+        For a memory that is whole by then: see `fill`. Who is killed before leaves none, and is no hindrance to the
+        next; two at once are not let in. Raises ConfigurationError for that, and where there is a folder already: what
+        it remembers is never replaced.
+        """
+        self._check_none()
+        beside = Memory(self.path.with_name(f"{self.path.name}.new"))
+        try:
+            beside.path.mkdir(exist_ok=True, mode=0o755)
+            with beside._turn(wait=False):
+                self._check_none()
+                beside._clear()
+                try:
+                    yield beside
+                except BaseException:
+                    beside._clear()
+                    raise
+                beside.path.rename(self.path)
+                sync_folder(self.path.parent)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"Another process is just making the log's memory anew, in {beside.path}.",
+                remedy="Wait for it to end.",
+            ) from error
+        except OSError as error:
+            raise _unreadable(beside.path, error) from error
+
+    def fill(self, note: Note, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write the tiles of a whole tree, as names and bytes, and its head behind them; all on disk on return."""
+        left, folders = iter(files), dict[Path, None]()
+        while some := dict(islice(left, _AT_ONCE)):
+            folders |= dict.fromkeys(path.parent for path in self._write(some))
+        for folder in folders:
+            sync_folder(folder)
+        self._write({HEAD: note.encode()})
+        sync_folder(self.path)
+
+    def _check_none(self) -> None:
+        if os.path.lexists(self.path):
+            raise _exists(self.path)
+
+    def _clear(self) -> None:
+        """Take away what was left by one who was killed, all but the lock that is held."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
     def open(self, trust: LogTrust) -> Known | None:
         """Return the last head, whose signature verified, with tiles that lead to it; None where there is none.
 
@@ -185,11 +238,23 @@ class Memory:
             sync_folder(folder)
         return written
 
+    def bodies(self, known: Known, begin: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield the bodies of the leaves [begin, known.head.size), those of one tile at a time, behind their index.
+
+        Each was checked to be the leaf of that tree. Raises VerificationError (`check` is "tile") where one is not, or
+        is missing.
+        """
+        full, rest = divmod(known.head.size, WIDTH)
+        for index in range(begin // WIDTH, full + bool(rest)):
+            bodies = self._bodies(known.tiles, EntryTile(index)) if index < full else known.bodies
+            first = max(begin, index * WIDTH)
+            yield first, bodies[first - index * WIDTH :]
+
     def _last_bodies(self, tiles: TileReader, size: int) -> list[bytes]:
         index, width = divmod(size, WIDTH)
-        if not width:
-            return []
-        tile = EntryTile(index, width)
+        return self._bodies(tiles, EntryTile(index, width)) if width else []
+
+    def _bodies(self, tiles: TileReader, tile: EntryTile) -> list[bytes]:
         try:
             return tiles.entries(tile, self._read(tile.path))
         except MalformedError as error:
@@ -251,13 +316,16 @@ class Memory:
             sync_folder(folder.parent)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Hold off others who would replace the head. A process that dies, however it dies, holds nobody off."""
+    def _turn(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold off others who would replace the head. A process that dies, however it dies, holds nobody off.
+
+        Without `wait`, raises BlockingIOError where somebody else is at it.
+        """
         if not self.path.is_dir():
             raise lost(self.path)
         handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         finally:
             os.close(handle)
@@ -271,7 +339,10 @@ def _entry_tiles(known: Known, leaves: Sequence[Leaf]) -> Iterator[tuple[EntryTi
         yield tile, encode_entries(bodies[begin : begin + tile.width])
 
 
-_RESTORE = "Restore the log's folder from a copy of it; an older copy will do, the database brings it up to date."
+_RESTORE = (
+    "Restore the log's folder from a copy of it; an older one will do, back to the last `log restore`: the database "
+    "brings it up to date."
+)
 
 
 def lost(path: Path) -> ConfigurationError:
@@ -281,6 +352,14 @@ def lost(path: Path) -> ConfigurationError:
         "before might say otherwise.",
         remedy="Copy the folder here from the machine that sealed before. If it is lost for good, run: countersign log "
         "adopt-head --reason TEXT",
+    )
+
+
+def _exists(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"There is a memory of the log already: {path}. Nothing was changed.",
+        remedy="If it has no head or is damaged, and no copy of it can be had, move the folder away first. Never do "
+        "that to go on over an old database.",
     )
 
 

@@ -16,7 +16,7 @@ other trails are not made to wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ from .leaves import (
     unsealed_steps,
     waiting_steps,
 )
-from .memory import Known, Leaf, Memory, lost, two_heads
+from .memory import Growth, Known, Leaf, Memory, lost, two_heads
 from .merkle import EMPTY_ROOT
 from .note import Algorithm, Note, VerifierKey, parse_note, sign
 from .schema import check_functions_steps, check_revision_steps
@@ -56,7 +56,8 @@ from .treehead import LogTrust, TreeHead, open_tree_head
 
 BATCH = 2_048
 """Entries under one head at most: as many bodies, of at most 64 KiB each, are in memory."""
-_ALL = 2**63 - 1
+ALL = 2**63 - 1
+"""A seq that no entry has: up to it are all of a trail."""
 
 
 class Sealed(NamedTuple):
@@ -67,7 +68,7 @@ class Sealed(NamedTuple):
     refused: tuple[VerificationError, ...]
 
 
-class _Batch(NamedTuple):
+class Batch(NamedTuple):
     """New leaves with their bodies, what is done with of the list, the trails left out, and whether more is listed."""
 
     leaves: list[NewLeaf]
@@ -75,6 +76,15 @@ class _Batch(NamedTuple):
     done: list[Unsealed]
     refused: list[VerificationError]
     more: bool
+
+
+class NewHead(NamedTuple):
+    """A head that was signed over a batch, and what of it the memory has to be told once it is committed."""
+
+    note: Note
+    head: TreeHead
+    batch: Batch
+    growth: Growth
 
 
 def empty_head(key: VerifierKey, signer: Signer) -> Note:
@@ -159,7 +169,7 @@ class Sealer:
         there on, ConfigurationError where the memory is missing or ahead of the database, and VerificationError where
         what was signed before does not fit what is there.
         """
-        _check_idle(conn)
+        check_idle(conn)
         count, refused = 0, list[VerificationError]()
         self._left_out = []
         while True:
@@ -173,19 +183,46 @@ class Sealer:
             if not batch.more:
                 return Sealed(self._catch_up(conn).head, count, tuple(refused))
 
+    def known(self) -> Known:
+        """Return what the memory holds. Raises ConfigurationError where there is none."""
+        known = self.memory.open(self._trust)
+        if known is None:
+            raise lost(self.memory.path)
+        return known
+
+    def sign_steps(self, behind: StoredHead, known: Known, batch: Batch) -> Steps[NewHead]:
+        """Store the leaves of `batch`, which go on behind the tree of `known`, and the signed head over both.
+
+        For a transaction that holds the sealer's lock, and of which `remember` is told after the commit. `behind` is
+        the last stored head.
+        """
+        growth = known.grown([leaf.leaf_hash for leaf in batch.leaves])
+        head = TreeHead(self._key.name, growth.size, growth.root)
+        note = _signed(head, self._key, self._signer)
+        yield from add_leaves_steps(batch.leaves)
+        yield from add_head_steps(StoredHead(behind.number + 1, head.size, note.encode()))
+        return NewHead(note, head, batch, growth)
+
+    def remember(self, new: NewHead) -> None:
+        """Bring the memory to a head that is committed now. If that fails, whoever seals next sees to it."""
+        self.memory.advance(new.note, new.head, self._trust, lambda begin: _in_hand(new.batch, begin), new.growth)
+
+    def last_head(self, conn: Connection[Any]) -> tuple[StoredHead, TreeHead] | None:
+        """Return the last head in the database, None where there is none, having checked signature, row and leaves."""
+        stored = run(conn, last_head_steps())
+        return None if stored is None else (stored, opened(stored, self._trust)[1])
+
     def _catch_up(self, conn: Connection[Any]) -> Known:
         """Bring the memory to the last head that the database committed: what a killed sealer left undone."""
         while True:
-            known = self.memory.open(self._trust)
-            if known is None:
-                raise lost(self.memory.path)
+            known = self.known()
             stored = run(conn, next_head_steps(known.head.size))
             if stored is None:
                 return known
-            note, head = self._opened(stored)
+            note, head = opened(stored, self._trust)
             self.memory.advance(note, head, self._trust, lambda begin, end=head.size: _leaves(conn, begin, end))  # type: ignore[misc]
 
-    def _seal_batch(self, conn: Connection[Any], known: Known) -> _Batch | None:
+    def _seal_batch(self, conn: Connection[Any], known: Known) -> Batch | None:
         """Seal one batch. None if another sealer went on meanwhile, and nothing was done."""
         with conn.transaction():
             run(conn, lock_steps())
@@ -194,16 +231,12 @@ class Sealer:
                 return None
             self._check_last(stored, known)
             batch = run(conn, _batch_steps(self._key.name, known.head.size, self._left_out))
+            new = None
             if batch.leaves and stored is not None:
-                growth = known.grown([leaf.leaf_hash for leaf in batch.leaves])
-                head = TreeHead(self._key.name, growth.size, growth.root)
-                note = _signed(head, self._key, self._signer)
-                run(conn, add_leaves_steps(batch.leaves))
-                run(conn, add_head_steps(StoredHead(stored.number + 1, head.size, note.encode())))
+                new = run(conn, self.sign_steps(stored, known, batch))
             run(conn, take_out_steps(batch.done))
-        if batch.leaves:
-            # Committed. From here on only the memory is missing, and whoever comes next would see to it.
-            self.memory.advance(note, head, self._trust, lambda begin: _in_hand(batch, begin), growth)
+        if new is not None:
+            self.remember(new)
         return batch
 
     def _check_last(self, stored: StoredHead | None, known: Known) -> None:
@@ -217,24 +250,27 @@ class Sealer:
                 remedy="Connect to the database that was sealed last. If it is lost, run: countersign log restore "
                 "--reason TEXT",
             )
-        _, head = self._opened(stored)
+        _, head = opened(stored, self._trust)
         if head.root != known.head.root:
             raise two_heads(head, known.head.root)
 
-    def _opened(self, stored: StoredHead) -> tuple[Note, TreeHead]:
-        try:
-            note = parse_note(stored.note)
-            head = open_tree_head(note, self._trust).head
-        except MalformedError as error:
-            raise _damaged(stored, error.message) from error
-        except VerificationError as error:
-            raise _damaged(stored, error.message) from error
-        if head.size != stored.tree_size:
-            raise _damaged(stored, f"The row says {stored.tree_size} leaves, the note {head.size}.")
-        return note, head
+
+def opened(stored: StoredHead, trust: LogTrust) -> tuple[Note, TreeHead]:
+    """Return the note and the tree head of a stored head, whose signature verified and whose row says the same.
+
+    Raises VerificationError (`check` is "head") otherwise.
+    """
+    try:
+        note = parse_note(stored.note)
+        head = open_tree_head(note, trust).head
+    except (MalformedError, VerificationError) as error:
+        raise _damaged(stored, error.message) from error
+    if head.size != stored.tree_size:
+        raise _damaged(stored, f"The row says {stored.tree_size} leaves, the note {head.size}.")
+    return note, head
 
 
-def _check_idle(conn: Connection[Any]) -> None:
+def check_idle(conn: Connection[Any]) -> None:
     """Raise AppendError unless a transaction begun here commits here: the memory must not be told before."""
     if not conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
         raise AppendError(
@@ -256,14 +292,23 @@ def _signed(head: TreeHead, key: VerifierKey, signer: Signer) -> Note:
     return Note(head.text, (sign(head.text, key, signer),))
 
 
-def _batch_steps(origin: str, size: int, without: Sequence[str]) -> Steps[_Batch]:
+def _batch_steps(origin: str, size: int, without: Sequence[str]) -> Steps[Batch]:
     """Return the next batch: @keys first, then trails in the order in which they came."""
     listed = yield from unsealed_steps(BATCH, without)
-    upto: dict[str, int] = {} if KEYS_TRAIL in without else {KEYS_TRAIL: _ALL}
+    upto: dict[str, int] = {} if KEYS_TRAIL in without else {KEYS_TRAIL: ALL}
     for item in listed:
         upto[item.trail] = max(item.seq, upto.get(item.trail, 0))
+    return (yield from batch_steps(origin, size, upto, listed))
+
+
+def batch_steps(origin: str, size: int, upto: Mapping[str, int], listed: Sequence[Unsealed] = ()) -> Steps[Batch]:
+    """Return the entries behind what is sealed, up to the seq given for their trail, as the leaves from `size` on.
+
+    Trails come in the order of `upto`. One that does not go on where it is sealed is left out from there on, and told.
+    `listed` is what is on the list of them.
+    """
     ends = yield from sealed_ends_steps(list(upto))
-    batch = _Batch([], [], [], [], len(listed) == BATCH)
+    batch = Batch([], [], [], [], len(listed) == BATCH)
     refused: set[str | None] = set()
     for entry in (yield from new_entries_steps(ends, upto)):
         if entry.trail in refused:
@@ -306,23 +351,36 @@ def _left_out(entry: NewEntry, why: str, check: str) -> VerificationError:
     )
 
 
-def _in_hand(batch: _Batch, begin: int) -> list[Leaf]:
+def _in_hand(batch: Batch, begin: int) -> list[Leaf]:
     pairs = zip(batch.leaves, batch.bodies, strict=True)
     return [Leaf(body, leaf.leaf_hash) for leaf, body in pairs if leaf.leaf_index >= begin]
 
 
+def leaves_in(conn: Connection[Any], begin: int, end: int) -> dict[int, Leaf]:
+    """Return those of the leaves [begin, end) whose entries are in the database, by index, hashed anew.
+
+    Raises VerificationError (`check` is "leaf") for one that is not the entry that was sealed.
+    """
+    found = {}
+    for index, body, stored in run(conn, bodies_steps(begin, end)):
+        if leaf_hash(body or b"") != stored:  # NULL, where somebody dropped the constraint
+            raise _unlike(f"Leaf {index} of the log is not the entry that was sealed.", "Run: countersign verify")
+        found[index] = Leaf(body, stored)
+    return found
+
+
 def _leaves(conn: Connection[Any], begin: int, end: int) -> list[Leaf]:
-    """Return the leaves [begin, end) from the database, hashed anew. Raises VerificationError where one is gone."""
-    found = run(conn, bodies_steps(begin, end))
-    for at, (index, body, stored) in enumerate(found, start=begin):
-        if index != at or leaf_hash(body) != stored:
-            break
-    else:
-        if len(found) == end - begin:
-            return [Leaf(body, stored) for _, body, stored in found]
-    raise VerificationError(
-        f"Among the leaves {begin} to {end - 1} of a signed head one is missing or is not the entry that was sealed.",
-        check="leaf",
-        table="leaves",
-        remedy="Run: countersign verify",
-    )
+    """Return the leaves [begin, end) from the database. Raises VerificationError where one is gone, or another."""
+    found = leaves_in(conn, begin, end)
+    missing = next((index for index in range(begin, end) if index not in found), None)
+    if missing is not None:
+        raise _unlike(
+            f"Leaf {missing} of the log is missing in the database, and the log's memory was not told of it.",
+            "Run: countersign verify. If it was lost in a restored backup, as a log.restored says, bring the log's "
+            "folder back from a copy that is not older than that restore.",
+        )
+    return list(found.values())
+
+
+def _unlike(sentence: str, remedy: str) -> VerificationError:
+    return VerificationError(sentence, check="leaf", table="leaves", remedy=remedy)

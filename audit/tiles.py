@@ -219,6 +219,43 @@ def grow(
         level, hashes = level + 1, above
 
 
+class TileStack:
+    """Makes all tiles of a tree from its leaves, given in order; at most 255 hashes of a level are in memory.
+
+    For a tree that nobody has tiles of; `grow` goes on behind those there are.
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[tuple[int, list[bytes]]] = []
+
+    def extend(self, leaf_hashes: Iterable[bytes]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield the tiles that these leaves make full, with their bytes, each before the one above it.
+
+        All have to be taken. Raises MalformedError for a leaf hash that is not of 32 bytes.
+        """
+        for hashed in leaf_hashes:
+            if len(hashed) != HASH_BYTES:
+                raise MalformedError(f"A leaf hash of {len(hashed)} bytes; SHA-256 has {HASH_BYTES}.")
+            yield from self._push(0, hashed)
+
+    def rest(self) -> Iterator[tuple[Tile, bytes]]:
+        """Yield the tiles that are not full when no leaf comes any more, lowest level first."""
+        for level, (index, hashes) in enumerate(self._levels):
+            if hashes:
+                yield Tile(level, index, len(hashes)), b"".join(hashes)
+
+    def _push(self, level: int, pushed: bytes) -> Iterator[tuple[Tile, bytes]]:
+        if level == len(self._levels):
+            self._levels.append((0, []))
+        index, hashes = self._levels[level]
+        hashes.append(pushed)
+        if len(hashes) == WIDTH:
+            self._levels[level] = index + 1, []
+            tile, data = Tile(level, index), b"".join(hashes)
+            yield tile, data
+            yield from self._push(level + 1, tile_hash(tile, data))
+
+
 class TileReader:
     """Tiles of one tree, each checked against the root hash of a tree head before anything is taken from it.
 

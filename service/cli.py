@@ -5,53 +5,27 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec
+from typing import Any
 
 import click
 import psycopg
 
-from countersign.audit.errors import AuditError
 from countersign.audit.home import home_folder
-from countersign.audit.trouble import explain
 from countersign.audit.verify import EXIT_CODES
 
 from . import embedded
 from .adopt_command import adopt_threads
 from .database import database
 from .describe import describe, shown
+from .guard import COULD_NOT_RUN
+from .guard import guarded as _guarded
+from .guard import url_option as _url
+from .log_command import log_group
 from .time_options import time_token_options, tsa_ca_option
 from .verify_command import Asked, trust_of, verify
 
-P = ParamSpec("P")
-COULD_NOT_RUN = 2
-_MOST_JOBS = 8
-
-
-def _guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors we know into one sentence and exit code 2; a traceback would only frighten."""
-
-    @wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except AuditError as error:
-            _stop(error.message, error.remedy)
-        except psycopg.Error as error:
-            _stop(*explain(error))
-        except OSError as error:  # a full disk or a reader that went away is no verdict either
-            _stop(f"{error.filename or 'Reading or writing'} failed: {error.strerror or error}.", "")
-
-    return guarded
-
-
-def _stop(what: str, remedy: str) -> NoReturn:
-    click.echo(f"countersign: {what}", err=True)
-    if remedy:
-        click.echo(f"  {remedy}", err=True)
-    sys.exit(COULD_NOT_RUN)
+_path: Any = click.Path(path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,10 +35,6 @@ def main() -> None:
 
     The database is the one COUNTERSIGN_DATABASE_URL names, or an embedded PostgreSQL under COUNTERSIGN_HOME.
     """
-
-
-_path: Any = click.Path(path_type=Path)
-_url = click.option("--database-url", "url", metavar="URL", help="Instead of COUNTERSIGN_DATABASE_URL.")
 
 
 @main.command("migrate")
@@ -243,6 +213,9 @@ def export_command(trail: str, form: str, out: Path, force: bool, wait: float, u
     with database(url) as target:
         good = export_bundle(target, trail, out, force=force, wait=wait)
     sys.exit(0 if good else 1)
+
+
+main.add_command(log_group)
 
 
 @main.group("keys")

@@ -24,13 +24,18 @@ def largest_power_of_two_below(n: int) -> int:
 
 def tree_hash(leaves: Sequence[bytes]) -> bytes:
     """MTH(D[n])."""
-    n = len(leaves)
+    return tree_of_hashes([leaf_hash(leaf) for leaf in leaves])
+
+
+def tree_of_hashes(hashes: Sequence[bytes]) -> bytes:
+    """MTH(D[n]), where the leaf hashes are known."""
+    n = len(hashes)
     if n == 0:
         return hashlib.sha256(b"").digest()
     if n == 1:
-        return leaf_hash(leaves[0])
+        return hashes[0]
     k = largest_power_of_two_below(n)
-    return node_hash(tree_hash(leaves[:k]), tree_hash(leaves[k:]))
+    return node_hash(tree_of_hashes(hashes[:k]), tree_of_hashes(hashes[k:]))
 
 
 def audit_path(m: int, leaves: Sequence[bytes]) -> list[bytes]:

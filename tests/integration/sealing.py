@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,13 @@ from countersign.audit.append import Appender
 from countersign.audit.entry import EntryDraft
 from countersign.audit.keyfolder import DEPLOYMENT, KeyFolder
 from countersign.audit.memory import Known, Memory
+from countersign.audit.merkle import consistency_proof, verify_consistency
 from countersign.audit.note import Note, VerifierKey, parse_note
 from countersign.audit.seal import Sealed, Sealer, open_sealer
 from countersign.audit.steps import run
 from countersign.audit.tiles import EntryTile, border, new_entry_tiles, new_tiles
 from countersign.audit.treehead import LogTrust, open_tree_head
-from rfc6962 import leaf_hash, tree_hash
+from rfc6962 import leaf_hash, tree_of_hashes
 
 
 @dataclass
@@ -95,36 +99,62 @@ class Log:
         )
         return [bytes(body) for (body,) in rows]
 
+    def lost(self) -> dict[int, bytes]:
+        """Return the hashes of the leaves that some log.restored names as lost, by index; each is named once."""
+        lost: dict[int, bytes] = {}
+        for (data,) in self.database.query(
+            "SELECT p.data FROM audit.entries e JOIN audit.payloads p USING (trail, seq) WHERE e.kind = 'log.restored'"
+        ):
+            for part in json.loads(data)["lost"]:
+                for index, hashed in enumerate(part["hashes"], part["from"]):
+                    assert index not in lost
+                    lost[index] = bytes.fromhex(hashed)
+        return lost
+
     def check(self) -> None:
-        """Fail unless every entry is one leaf, in order, and every head ever seen is of that tree, on disk too."""
+        """Fail unless every entry is one leaf, in order, and every head ever seen is of that tree, on disk too.
+
+        Leaves without entry are those that were recorded as lost, and no others.
+        """
         self.look()
         query = self.database.query
         leaves = query("SELECT trail, seq, leaf_index, leaf_hash FROM audit.leaves ORDER BY leaf_index")
         entries = query("SELECT trail, seq FROM audit.entries")
+        lost = self.lost()
         assert sorted((trail, seq) for trail, seq, *_ in leaves) == sorted(entries)
-        assert [index for _, _, index, _ in leaves] == list(range(len(entries)))
+        assert sorted([*lost, *(index for _, _, index, _ in leaves)]) == list(range(len(entries) + len(lost)))
         for trail in {trail for trail, *_ in leaves}:
             seqs = [seq for name, seq, *_ in leaves if name == trail]
             assert seqs == list(range(1, len(seqs) + 1)), trail
-        bodies = self.bodies()
-        assert [bytes(found) for *_, found in leaves] == [leaf_hash(body) for body in bodies]
+        assert [bytes(found) for *_, found in leaves] == [leaf_hash(body) for body in self.bodies()]
+        hashes = [hashed for _, hashed in sorted([*lost.items(), *((index, bytes(h)) for *_, index, h in leaves)])]
         for size, root in self.seen.items():
-            assert tree_hash(bodies[:size]) == root, f"the head of size {size} is of another tree"
+            assert tree_of_hashes(hashes[:size]) == root, f"the head of size {size} is of another tree"
         numbers = query("SELECT number, tree_size FROM audit.heads ORDER BY number")
         assert [number for number, _ in numbers] == list(range(1, len(numbers) + 1))
         assert [size for _, size in numbers] == sorted({size for _, size in numbers})
-        self._check_memory(bodies, numbers[-1][1])
+        self._check_memory(hashes, numbers[-1][1])
 
-    def _check_memory(self, bodies: list[bytes], size: int) -> None:
+    def _check_memory(self, hashes: list[bytes], size: int) -> None:
         known = self.known()
-        assert known.head.size == size == len(bodies)
-        assert known.head.root == tree_hash(bodies)
+        assert known.head.size == size == len(hashes)
+        assert known.head.root == tree_of_hashes(hashes)
         for tile in [*new_tiles(0, size), *border(size)]:
             known.tiles.tile(tile)  # checked against the root
         for entries in new_entry_tiles(0, size):
             data = (self.memory.path / entries.path).read_bytes()
             begin = entries.index * 256
-            assert known.tiles.entries(EntryTile(entries.index, entries.width), data) == bodies[begin : begin + 256]
+            bodies = known.tiles.entries(EntryTile(entries.index, entries.width), data)
+            assert [leaf_hash(body) for body in bodies] == hashes[begin : begin + 256]
+
+    def check_consistency(self) -> None:
+        """Fail unless the memory's tiles prove of any two heads ever seen that the larger extends the smaller."""
+        read = self.known().tiles.read
+        for first, second in combinations(sorted(self.seen), 2):
+            proof = consistency_proof(read, first, second)
+            verify_consistency(
+                proof, first=first, second=second, first_root=self.seen[first], second_root=self.seen[second]
+            )
 
 
 def own_log(database: Database, home: Path) -> Log:
@@ -158,6 +188,15 @@ def open_appender(
     appender = Appender(folder.trust(), [(("*",), folder.key(DEPLOYMENT))], now=now)
     run(conn, appender.ring_steps())
     return appender
+
+
+def ask(process: subprocess.Popen[str], line: str) -> str:
+    """Return how the fork ended that a process of forks.py made for this line."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
 
 
 class Blow:

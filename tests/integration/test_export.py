@@ -30,7 +30,7 @@ from countersign.reports.bundle import bundle_file
 from graphs import NEW_ORDER, order_graph, thread
 from integration.exporting import CASE, Bundle, add, add_case, cosign_head, export, exports
 from integration.sealing import Log, own_log
-from integration.test_seal import ask as ask_fork
+from integration.sealing import ask as ask_fork
 from tamper.tools import append_forged
 from unit.heads import WITNESS, witness_key
 

@@ -22,7 +22,7 @@ from countersign.audit.keyfolder import LOG
 from countersign.audit.merkle import verify_inclusion
 from countersign.audit.seal import open_sealer
 from countersign.audit.tiles import Tile
-from integration.sealing import Log, open_appender, own_log
+from integration.sealing import Log, ask, open_appender, own_log
 
 TESTS = Path(__file__).parents[1]
 
@@ -190,14 +190,6 @@ def test_a_sealer_that_slept_behind_its_commit_overwrites_no_later_head(
 
 
 # --- killed
-
-
-def ask(process: subprocess.Popen[str], line: str) -> str:
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
-    return process.stdout.readline().strip()
 
 
 def test_a_sealer_may_be_killed_at_any_moment(log: Log) -> None:

@@ -20,6 +20,7 @@ from countersign.audit.merkle import (
 from countersign.audit.tiles import (
     EntryTile,
     Tile,
+    TileStack,
     border,
     decode_entries,
     encode_entries,
@@ -270,7 +271,23 @@ def test_tiles_are_those_that_the_plan_names_and_hold_the_rfcs_hashes(steps: lis
         assert hashes_of(tile, log.files[tile.path]) == wanted
 
 
+@pytest.mark.parametrize(
+    "parts", [[], [1], [255], [256], [257], [100, 156, 0, 1], [65_535, 1], [65_536, 1], [3, BIG - 3]]
+)
+def test_a_stack_makes_the_tiles_of_a_tree_that_grew_from_nothing(parts: list[int]) -> None:
+    stack, begin = TileStack(), 0
+    found: list[tuple[Tile, bytes]] = []
+    for part in parts:
+        found += stack.extend(LEAVES[begin : begin + part])
+        begin += part
+    found += stack.rest()
+    assert len(found) == len(dict(found))
+    assert dict(found) == dict(grow(Published().fetch, 0, LEAVES[:begin]))
+
+
 def test_leaf_hashes_of_another_length_make_no_tile() -> None:
+    with pytest.raises(MalformedError, match="31 bytes"):
+        list(TileStack().extend([bytes(32), bytes(31)]))
     with pytest.raises(MalformedError, match="32 bytes"):
         list(grow(lambda _: b"", 0, [LEAVES[0], b"short"]))
 
