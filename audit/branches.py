@@ -207,8 +207,8 @@ def _restore(body: Body, leaf_index: int) -> Restore:
     claims = tuple(_claim(body.detail.get(name)) for name in ("database", "memory"))
     if not begin <= end <= leaf_index or lost > end - begin:
         raise MalformedError(f"Leaf {leaf_index} cannot record that {lost} of the leaves [{begin}, {end}) are lost.")
-    if any(claim.size > leaf_index for claim in claims):
-        raise MalformedError(f"It names a tree head of more leaves than stood before it, {leaf_index}.")
+    if [begin, end] != [claim.size for claim in claims]:
+        raise MalformedError("It gives other leaves for lost than those between the two heads that it names.")
     return Restore(leaf_index, begin, end, lost, claims)
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec
+from typing import Any
 
 import click
 import psycopg
 
 from countersign.audit.deployment import claimed_origin_steps
-from countersign.audit.errors import AuditError, ConfigurationError, NotFoundError
+from countersign.audit.errors import ConfigurationError, NotFoundError
 from countersign.audit.home import home_folder
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.keys import Trust
 from countersign.audit.schema import revision_steps
 from countersign.audit.steps import Statement, Steps, run
-from countersign.audit.trouble import explain
 from countersign.audit.verify import EXIT_CODES, Report
 from countersign.audit.verify_database import Progress, verify_database
 
@@ -28,35 +25,15 @@ from . import embedded
 from .adopt_command import adopt_threads
 from .database import Database, database
 from .describe import describe, shown
+from .guard import COULD_NOT_RUN
+from .guard import guarded as _guarded
+from .guard import url_option as _url
+from .log_command import log_group
+from .log_http import credential_command, serve_command
+from .monitor_command import monitor_command
 from .seal_command import seal_entries
 
-P = ParamSpec("P")
-COULD_NOT_RUN = 2
 _MOST_JOBS = 8
-
-
-def _guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors we know into one sentence and exit code 2; a traceback would only frighten."""
-
-    @wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except AuditError as error:
-            _stop(error.message, error.remedy)
-        except psycopg.Error as error:
-            _stop(*explain(error))
-        except OSError as error:  # a full disk or a reader that went away is no verdict either
-            _stop(f"{error.filename or 'Reading or writing'} failed: {error.strerror or error}.", "")
-
-    return guarded
-
-
-def _stop(what: str, remedy: str) -> NoReturn:
-    click.echo(f"countersign: {what}", err=True)
-    if remedy:
-        click.echo(f"  {remedy}", err=True)
-    sys.exit(COULD_NOT_RUN)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,9 +43,6 @@ def main() -> None:
 
     The database is the one COUNTERSIGN_DATABASE_URL names, or an embedded PostgreSQL under COUNTERSIGN_HOME.
     """
-
-
-_url = click.option("--database-url", "url", metavar="URL", help="Instead of COUNTERSIGN_DATABASE_URL.")
 
 
 @main.command("migrate")
@@ -198,6 +172,12 @@ def seal_command(watch: bool, url: str | None) -> None:  # noqa: FBT001 - click 
     with database(url) as target:
         good = seal_entries(target, watch=watch)
     sys.exit(0 if good else 1)
+
+
+main.add_command(log_group)
+log_group.add_command(credential_command)
+log_group.add_command(serve_command)
+main.add_command(monitor_command)
 
 
 @main.group("keys")

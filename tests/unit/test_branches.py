@@ -50,6 +50,7 @@ def wrong(change: Callable[[Log], object]) -> Log:
 
 END = LOG.ends[CASE].seq
 MIDDLE = entry_of(LOG, CASE, 3)
+NONE: dict[str, Json] = {"size": 1, "root": "00" * 32}
 ADDED: list[tuple[str, Callable[[Log], object], str, str, int | None]] = [
     ("a second end", lambda log: log.add(CASE, after=entry_of(LOG, CASE, END - 1)), "branch", CASE, END),
     ("a branch from the middle", lambda log: log.add(CASE, 2, after=MIDDLE), "branch", CASE, 4),
@@ -65,10 +66,13 @@ ADDED: list[tuple[str, Callable[[Log], object], str, str, int | None]] = [
     ("no entry", lambda log: log.bodies.append(b"{}"), "body", "", None),
     ("an empty body", lambda log: log.bodies.append(b""), "body", "", None),
     ("a member too many", lambda log: log.bodies.append(forged(log.ends[CASE], more=1).body), "body", "", None),
-    ("a restore that counts wrong", lambda log: log.restore(begun(), SIZE, **{"from": 3}), "restore", "@system", 1),
-    ("a restore to come", lambda log: log.restore(begun(), to=SIZE + 1), "restore", "@system", 1),
-    ("a restore to a head to come", lambda log: log.restore(begun(), memory={"size": SIZE + 1, "root": "00" * 32}),
-     "restore", "@system", 1),
+    ("a restore that counts wrong", lambda log: log.restore(begun(), SIZE), "restore", "@system", 1),
+    ("a restore to come", lambda log: log.restore(begun(), to=SIZE + 1, memory=NONE | {"size": SIZE + 1}), "restore",
+     "@system", 1),
+    ("a restore that goes backwards", lambda log: log.restore(begun(), **{"from": SIZE, "to": 2}), "restore", "@system",
+     1),
+    ("a restore of other leaves", lambda log: log.restore(begun(), memory=NONE), "restore", "@system", 1),
+    ("a restore of more", lambda log: log.restore(begun(), **{"from": 0}), "restore", "@system", 1),
     ("a restore without heads", lambda log: log.restore(begun(), memory=None), "restore", "@system", 1),
     ("a restore whose head is no hash", lambda log: log.restore(begun(), memory={"size": 1, "root": "0"}), "restore",
      "@system", 1),
@@ -164,7 +168,7 @@ def test_a_second_branch_that_no_loss_explains_is_found(change: Callable[[Log], 
 
 
 def test_a_record_of_too_small_a_loss_explains_no_more_than_it_says() -> None:
-    log = LOST.copy().restore(BACKUP, LOST.size - BACKUP.size - 1, **{"from": BACKUP.size + 1})
+    log = LOST.copy().restore(Log(LOST.bodies[: BACKUP.size + 1], BACKUP.ends))
     outcome = watch(served(log.add("a", 1)))
     assert [(finding.check, finding.trail) for finding in outcome.report.findings] == [("branch", "a")]
 
@@ -179,12 +183,12 @@ def test_a_record_by_anybody_but_the_system_is_none() -> None:
     assert [(finding.check, finding.trail) for finding in outcome.report.findings] == [("branch", "a")]
 
 
-@pytest.mark.parametrize("which", ["database", "memory"])
-def test_a_record_that_names_another_tree_is_found(which: str) -> None:
-    claim: Json = begun().claim() | {"size": 3}
-    log = LOST.copy().restore(BACKUP, None, **{which: claim})
+@pytest.mark.parametrize(("which", "claim"), [("database", BACKUP.claim()), ("memory", LOST.claim())])
+def test_a_record_that_names_another_tree_is_found(which: str, claim: dict[str, Json]) -> None:
+    log = LOST.copy().restore(BACKUP, None, **{which: claim | {"root": begun().head.root.hex()}})
     (finding,) = watch(served(log)).report.findings
     assert (finding.check, finding.leaf_index) == ("restore", LOST.size)
+    assert "another root" in finding.message
 
 
 def twice() -> Log:
