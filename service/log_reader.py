@@ -61,6 +61,11 @@ def _is_here(host: str) -> bool:
         return host == "localhost"
 
 
+def http_client() -> httpx.Client:
+    """Return a client that waits as long as is decent, and trusts what the operating system does."""
+    return httpx.Client(timeout=TIMEOUT)
+
+
 class HttpLog:
     """A LogSource behind a prefix that `check_url` returned. The client, with its timeouts, is the caller's."""
 

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import click
-import httpx
 
 from countersign.audit.errors import ConfigurationError
 from countersign.audit.monitor import MissingError, Outcome, monitor
@@ -18,7 +17,7 @@ from countersign.audit.verify import EXIT_CODES
 from .bundle_command import log_trust
 from .describe import describe
 from .guard import guarded
-from .log_reader import TIMEOUT, HttpLog, check_url
+from .log_reader import HttpLog, check_url, http_client
 from .monitor_state import keep_evidence, one_at_a_time, read_state, write_state
 
 
@@ -59,7 +58,7 @@ def monitor_command(
     trust = log_trust(vkeys, witnesses, quorum)
     prefix = check_url(url, secret=credential is not None)
     secret = _read_credential(credential) if credential else None
-    with one_at_a_time(state) if state else nullcontext(), httpx.Client(timeout=TIMEOUT) as client:
+    with one_at_a_time(state) if state else nullcontext(), http_client() as client:
         outcome = watch(HttpLog(client, prefix, secret), trust, state, entries=secret is not None)
     report = outcome.report
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else describe(report))
