@@ -9,6 +9,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +21,9 @@ from countersign.audit.memory import Memory
 
 from .auditors import RANDOM_BYTES, auditors_file, new_credential
 from .guard import guarded
+
+if TYPE_CHECKING:
+    from uvicorn import Server
 
 _PORTS = 65_536
 
@@ -35,12 +40,14 @@ def serve_command(listen: str) -> None:
     Exit code 0: ended as told, 2: could not run.
     """
     folder = own_folder(home_folder(), os.environ.get("COUNTERSIGN_ORIGIN"))
-    with listening(listen) as bound, _ended_quietly():
+    origin, server = folder.trust().origin, log_server(folder)
+    from .log_routes import PREFIX  # noqa: PLC0415 - needs Litestar, as the server does
+
+    with listening(listen) as bound, ended_by_signals(server):
         host, port = bound.getsockname()[:2]
-        click.echo(
-            f"Serving the log of {folder.trust().origin} at http://{f'[{host}]' if ':' in host else host}:{port}/log"
-        )
-        serve_log(folder, bound)
+        where = f"[{host}]" if ":" in host else host
+        click.echo(f"Serving the log of {origin} at http://{where}:{port}{PREFIX}")
+        server.run(sockets=[bound])
 
 
 @click.command("credential")
@@ -55,8 +62,11 @@ def credential_command(name: str) -> None:
     click.echo(new_credential(auditors_file(folder), name, secrets.token_bytes(RANDOM_BYTES)))
 
 
-def serve_log(folder: KeyFolder, bound: socket.socket) -> None:
-    """Serve until the process is told to end. Raises ConfigurationError where the service is not installed."""
+def log_server(folder: KeyFolder) -> Server:
+    """Return a server of the log in `folder`, which runs until its `should_exit` is set.
+
+    Raises ConfigurationError where the service is not installed.
+    """
     try:
         import uvicorn  # noqa: PLC0415 - the other commands serve nothing
         from litestar import Litestar  # noqa: PLC0415
@@ -67,7 +77,7 @@ def serve_log(folder: KeyFolder, bound: socket.socket) -> None:
             f"What serves HTTP is not installed ({error.name}).", remedy="Run: pip install 'countersign[service]'"
         ) from error
     app = Litestar([log_router(Memory.of(folder).path, auditors_file(folder))], openapi_config=None)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[bound])
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
 
 
 def own_folder(home: Path, origin: str | None) -> KeyFolder:
@@ -107,10 +117,13 @@ def listening(listen: str) -> socket.socket:
 
 
 @contextmanager
-def _ended_quietly() -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the server and not the process: the server sends them on when it is done."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda _number, _frame: None) for number in numbers}
+def ended_by_signals(server: Server) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the server, and not the process: also before it runs, and when it sends them on."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
