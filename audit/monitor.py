@@ -43,11 +43,13 @@ class LogSource(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """What one run leaves to the next: the last head that was verified, and the bodies read up to then."""
+    """What one run leaves to the next: the last head that was verified, and how far tiles and bodies were read."""
 
     note: Note
     head: TreeHead
     reading: Reading
+    tiles: int
+    """The size of the last tree of which all tiles of hashes were read, at most head.size."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ class _Monitoring:
             self._report.add(error)
             evidence = (self._known.note, note) if self._known and error.check == "head" else ()
             return Outcome(self._report, evidence=evidence)
-        self._check_tiles(tiles, head)
-        self._check_entries(tiles, head)
-        self._list_rest()
-        return Outcome(self._report, State(note, head, self._reading))
+        read = self._known.tiles if self._known else 0
+        if self._complete("tiles", lambda: _read_tiles(tiles, read, head.size)):
+            read = head.size
+            self._say("tiles", "checked", f"all that are new lead to the root of {head.size} leaves")
+            self._check_entries(tiles, head)
+        else:
+            self._say("entries", "not checked", f"{_unread(self._reading)}, as not all tiles of hashes are there")
+            self._count(self._reading)
+        self._say("signatures", "not checked", "the log holds bodies; who signed an entry shows in a bundle")
+        return Outcome(self._report, State(note, head, self._reading, read))
 
     def _open_head(self, data: bytes) -> tuple[Note, TreeHead]:
         note = parse_note(data)
@@ -142,18 +150,6 @@ class _Monitoring:
             raise _two_histories(head, old, root)
         self._say("earlier head", "checked", f"the tree of size {old.size}, seen before, is the beginning of this one")
         return tiles
-
-    def _check_tiles(self, tiles: TileReader, head: TreeHead) -> None:
-        """Read all tiles of hashes that are new. Those of leaves whose bodies are read come with these."""
-        from_bodies = self._reading.size // WIDTH if self._entries else head.size
-
-        def read() -> None:
-            for tile in new_tiles(self._known.head.size if self._known else 0, head.size):
-                if tile.level or tile.index < from_bodies:
-                    tiles.tile(tile)
-
-        if self._complete("tiles", read):
-            self._say("tiles", "checked", f"all that are new lead to the root of {head.size} leaves")
 
     def _check_entries(self, tiles: TileReader, head: TreeHead) -> None:
         """Read the bodies that were not read before. What fails is not taken over: the next run finds it again."""
@@ -227,9 +223,6 @@ class _Monitoring:
                 f"{restore.end - 1} {restore.lost} have no entry any more",
             )
 
-    def _list_rest(self) -> None:
-        self._say("signatures", "not checked", "the log holds bodies; who signed an entry shows in a bundle")
-
     def _complete(self, what: str, step: Callable[[], None]) -> bool:
         """Tell whether a step came to its end, and record why not."""
         try:
@@ -248,6 +241,11 @@ class _Monitoring:
 
     def _say(self, what: str, status: str, detail: str) -> None:
         self._report.trust.append({"what": what, "status": status, "detail": detail})
+
+
+def _read_tiles(tiles: TileReader, begin: int, end: int) -> None:
+    for tile in new_tiles(begin, end):
+        tiles.tile(tile)
 
 
 def _unread(reading: Reading) -> str:

@@ -39,6 +39,7 @@ def _lines(state: State) -> Iterator[bytes]:
             "note": state.note.encode().decode(),
             "range": [reading.size, *map(encode_base64, reading.range.hashes)],
             "lost": reading.lost,
+            "tiles": state.tiles,
             "restores": [list(restore[:4]) for restore in reading.restores],
         }
     )
@@ -84,7 +85,7 @@ def _decoded(documents: list[Any]) -> State:
         reading.ends[trail] = End(*_place(end))
         if left:
             reading.left[trail] = tuple(Left(*_place(item)) for item in left)
-    return State(note, TreeHead.parse(note.text), reading)
+    return State(note, TreeHead.parse(note.text), reading, _count(first["tiles"]))
 
 
 def _restore(item: Any) -> Restore:

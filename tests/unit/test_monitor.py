@@ -252,6 +252,21 @@ def test_a_finding_is_found_again_by_the_next_run() -> None:
         known = outcome.state
 
 
+@pytest.mark.parametrize(
+    ("path", "entries"), [(FIRST, True), (FIRST, False), (SECOND, True), (SECOND, False), (BODIES, True)]
+)
+@pytest.mark.parametrize("begun_with", [0, 2])
+def test_what_is_wrong_or_missing_stays_so_until_it_is_shown(path: str, begun_with: int, *, entries: bool) -> None:
+    """A server does not get round a monitor by waiting for its next run, with or without a credential."""
+    known: State | None = kept(part(begun_with))
+    for change in (None, b"", flipped(FILES[path], 40), None):
+        for shows_bodies in (entries, False) if path != BODIES else (entries,):
+            outcome = watch(served(LOG, **{path: change}), known, entries=shows_bodies)
+            assert outcome.report.verdict == ("indeterminate" if change is None else "failed")
+            known = outcome.state or known
+    assert watch(served(LOG), known, entries=entries).report.verdict == "passed"
+
+
 def test_bodies_that_another_run_claims_to_have_read_must_lead_to_the_root() -> None:
     known = kept(part(300))
     other = CompactRange().extend(leaf_hash(b"%d" % number) for number in range(300))
