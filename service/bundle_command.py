@@ -64,3 +64,11 @@ def _key(option: str, text: str) -> VerifierKey:
             f"{option} {text[:400]!r} is no verifier key: {error.message}",
             remedy="A verifier key looks like name+0123abcd+base64; get it from its owner, not from the bundle.",
         ) from error
+
+
+def log_trust(vkeys: tuple[str, ...], witnesses: tuple[str, ...], quorum: int | None) -> LogTrust:
+    """Return the trust in a log that has to be named. Raises ConfigurationError for keys that cannot be trusted so."""
+    trust = _trust(vkeys, witnesses, quorum)
+    if trust is None:
+        raise ConfigurationError("No log was named.", remedy="Give its verifier key: --vkey KEY.")
+    return trust

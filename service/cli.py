@@ -22,6 +22,8 @@ from .guard import COULD_NOT_RUN
 from .guard import guarded as _guarded
 from .guard import url_option as _url
 from .log_command import log_group
+from .log_http import credential_command, serve_command
+from .monitor_command import monitor_command
 from .time_options import time_token_options, tsa_ca_option
 from .verify_command import Asked, trust_of, verify
 
@@ -216,6 +218,9 @@ def export_command(trail: str, form: str, out: Path, force: bool, wait: float, u
 
 
 main.add_command(log_group)
+log_group.add_command(credential_command)
+log_group.add_command(serve_command)
+main.add_command(monitor_command)
 
 
 @main.group("keys")

@@ -30,7 +30,7 @@ MOST_TRAILS = 40
 
 @click.group("log")
 def log_group() -> None:
-    """Let the log go on after a loss: of the database, or of the memory beside it."""
+    """Show the log to others, or let it go on after a loss: of the database, or of the memory beside it."""
 
 
 @log_group.command("restore")

@@ -1,6 +1,7 @@
 """Somebody else's reader of the C2SP formats agrees with this one, both ways and on every vector.
 
-`aics-tlog` declares Python 3.12 as its oldest, so with 3.11 it is not installed and these tests say so.
+`aics-tlog` declares Python 3.12 as its oldest, so with 3.11 it is not installed and these tests say so; there `.ci/run`
+puts it on the path.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from countersign.audit.merkle import (
 from countersign.audit.note import Note, VerifierKey, cosign, parse_note
 from countersign.audit.tiles import EntryTile, Tile, TileReader, encode_entries, new_entry_tiles
 from countersign.audit.treehead import TreeHead, open_tree_head
+from modules import needed_module
 from unit.heads import BODIES, HEAD, OTHER, SECONDS, TRUST, WITNESSES, cosigned, note_of, proof_of, signed
 from unit.published import LEAVES, Published
 from unit.samples import ORIGIN
 
-tlog = pytest.importorskip("aics_tlog", reason="aics-tlog is not installed: it needs Python 3.12", exc_type=ImportError)
+tlog = needed_module("aics_tlog", "aics-tlog needs Python 3.12")
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 SIZES = [1, 2, 7, 255, 256, 257, 600, 1000]
