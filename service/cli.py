@@ -186,18 +186,50 @@ def check_command(target: str, as_json: bool) -> None:  # noqa: FBT001
 
 @main.command("seal")
 @click.option("--watch", is_flag=True, help="Go on sealing until SIGTERM or Ctrl-C.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Which witnesses to ask. Instead of COUNTERSIGN_WITNESS_POLICY, or witness-policy beside the keys.",
+)
 @_url
 @_guarded
-def seal_command(watch: bool, url: str | None) -> None:  # noqa: FBT001 - click passes flags so
-    """Make every committed entry a leaf of the log, and sign its tree head.
+def seal_command(watch: bool, policy: Path | None, url: str | None) -> None:  # noqa: FBT001 - click passes flags so
+    """Make every committed entry a leaf of the log, sign its tree head, and ask the witnesses to cosign it.
 
-    Needs the log's key and its memory, the folder log beside it. Any number of processes may seal one database.
+    Needs the log's key and its memory, the folder log beside it. Any number of processes may seal one database. A
+    witness that is away holds nothing up.
 
-    Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, 2: could not run.
+    Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, or a witness holds another
+    history of this log and nothing more is signed, 2: could not run.
     """
     with database(url) as target:
-        good = seal_entries(target, watch=watch)
+        good = seal_entries(target, watch=watch, policy=policy)
     sys.exit(0 if good else 1)
+
+
+@main.command("witness")
+@click.option("--state", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Its key and memory.")
+@click.option("--init", is_flag=True, help="Make a new witness in FOLDER; then, with --listen, run it.")
+@click.option("--name", metavar="NAME", help="Of a new witness, such as witness.example.org/one.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer; port 0 is any free one.")
+@click.option("--log", "logs", multiple=True, metavar="VKEY", help="The verifier key of a log to cosign. Repeatable.")
+@_guarded
+def witness_command(state: Path, init: bool, name: str | None, listen: str | None, logs: tuple[str, ...]) -> None:  # noqa: FBT001
+    """Cosign the heads of other people's logs, so that nobody can be shown another history of them.
+
+    Needs no database. What it remembers must not be lost or put back from a copy; then make another witness.
+
+    Exit code 0: ended as told, 2: could not run.
+    """
+    from .witness_command import make_witness, run_witness  # noqa: PLC0415 - few need it
+
+    if not init and listen is None:
+        raise ConfigurationError("Nothing to do.", remedy="Say --listen HOST:PORT to run it, --init to make a new one.")
+    if init:
+        make_witness(state, name)
+    if listen is not None:
+        run_witness(state, listen, logs, name)
 
 
 @main.group("keys")
