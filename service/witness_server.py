@@ -67,4 +67,6 @@ def serve(app: Litestar, listening: socket.socket) -> None:
 
 
 def _response(reply: Reply, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers)
+    # As a header, since to a media type of text the framework adds a charset, which tlog-witness does not have.
+    content_type = {"Content-Type": reply.media_type}
+    return Response(reply.body, status_code=reply.status, headers=content_type | (headers or {}))

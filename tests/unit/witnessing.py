@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from countersign.audit.entry import leaf_hash
 from countersign.audit.memory import Known
 from countersign.audit.merkle import consistency_proof, root_hash
