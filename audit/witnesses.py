@@ -12,10 +12,11 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
@@ -86,12 +87,20 @@ def cosigned_by(note: Note, witnesses: Sequence[Witness]) -> list[Verified]:
 # --- once
 
 
-def ask_witnesses(known: Known, witnesses: Sequence[Witness], *, patience: float, newest: Newest) -> Asked:
+def ask_witnesses(
+    known: Known,
+    witnesses: Sequence[Witness],
+    *,
+    patience: float,
+    newest: Newest,
+    cosigned: Mapping[str, int] = MappingProxyType({}),
+) -> Asked:
     """Ask those of `witnesses` that have not cosigned this head, all at once, and wait `patience` seconds at most.
 
     Never fails for a witness that is away or answers nonsense: that is in `troubles`. Raises OtherHistoryError, the
     alarm, if one holds another history. `newest` tells an alarm from a head that was overtaken: a witness may know a
-    larger one if the memory does too.
+    larger one if the memory does too. `cosigned` are the sizes of the heads they cosigned last, by verifier key, as far
+    as they are known: it saves a question.
     """
     have = {verified.key.text for verified in cosigned_by(known.note, witnesses)}
     missing = [witness for witness in witnesses if witness.key.text not in have]
@@ -100,7 +109,9 @@ def ask_witnesses(known: Known, witnesses: Sequence[Witness], *, patience: float
     answers: queue.SimpleQueue[tuple[Witness, Cosignature | AuditError]] = queue.SimpleQueue()
     for witness in missing:
         # A thread that is late is left to itself: it ends with its patience, or with the process.
-        threading.Thread(target=_ask_one, args=(witness, shown, patience, answers), daemon=True).start()
+        threading.Thread(
+            target=_ask_one, args=(witness, shown, patience, cosigned.get(witness.key.text, 0), answers), daemon=True
+        ).start()
     waiting = {witness.name: witness for witness in missing}
     came, troubles = list[Cosignature](), list[Trouble]()
     while waiting:
@@ -121,11 +132,12 @@ def _ask_one(
     witness: Witness,
     shown: ShownHead,
     patience: float,
+    old_size: int,
     answers: queue.SimpleQueue[tuple[Witness, Cosignature | AuditError]],
 ) -> None:
     try:
         with httpx.Client() as http:
-            answers.put((witness, WitnessClient(witness, http).ask(shown, patience)))
+            answers.put((witness, WitnessClient(witness, http, old_size=old_size).ask(shown, patience)))
     except AuditError as error:
         answers.put((witness, error))
     except Exception as error:  # noqa: BLE001 - whatever a thread dies of has to be seen

@@ -16,6 +16,7 @@ from countersign.audit.canonical import format_time
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.memory import Known
 from countersign.audit.note import VerifierKey
+from countersign.audit.recent import Recent
 from countersign.audit.seal import Sealer, log_key
 from countersign.audit.steps import run
 from countersign.audit.treehead import LogTrust
@@ -48,7 +49,7 @@ class Witnessing:
         self._log = log_key(self._folder)
         self._policy: Policy | None = policy_of(self._folder, self._log, policy_file)
         self._watch: Watch | None = None
-        self._size, self._keys = 0, list[VerifierKey]()
+        self._keys: Recent[int, list[VerifierKey]] = Recent(_HEADS)
 
     def check(self) -> None:
         """Take what has come. Raises VerificationError (`check` is "witness") where nothing more may be signed."""
@@ -61,7 +62,8 @@ class Witnessing:
         """Ask all that have not cosigned the last head, and wait for them, but not for long."""
         if not self._policy or not (known := self._last(self._policy)).head.size:
             return
-        asked = ask_witnesses(known, self._policy.witnesses, patience=PATIENCE, newest=self._newest)
+        sizes = {witness.key.text: self._cosigned(witness.key) for witness in self._policy.witnesses}
+        asked = ask_witnesses(known, self._policy.witnesses, patience=PATIENCE, newest=self._newest, cosigned=sizes)
         reports: list[Cosignature | Trouble] = [*asked.came, *asked.troubles]
         for report in reports:
             self._tell(self._policy, report)
@@ -80,8 +82,9 @@ class Witnessing:
             yield
             return
         known = self._last(self._policy)
-        have = {verified.key.text for verified in cosigned_by(known.note, self._policy.witnesses)}
-        size = known.head.size
+        keys = [verified.key for verified in cosigned_by(known.note, self._policy.witnesses)]
+        have, size = {key.text for key in keys}, known.head.size
+        self._keys[size] = keys
         done = {
             witness.key.text: size if witness.key.text in have else max(min(self._cosigned(witness.key), size - 1), 0)
             for witness in self._policy.witnesses
@@ -121,12 +124,11 @@ class Witnessing:
         keep_cosignatures(self._conn, self._sealer.memory, [report])
         moment = datetime.fromtimestamp(min(report.cosigned_at, _LAST_SECOND), UTC)
         click.echo(f"Cosigned {report.head.size} by {report.witness.name} at {format_time(moment)}")
-        if report.head.size != self._size:
-            self._size, self._keys = report.head.size, []
-        was_met = policy.is_met(self._keys)
-        self._keys.append(report.witness.key)
-        if policy.is_met(self._keys) and not was_met:
-            click.echo(f"The head of {self._size} leaves is cosigned as the witness policy asks")
+        size = report.head.size  # of a slow witness, not always that of the last report
+        keys = self._keys.get(size) or []
+        self._keys[size] = [*keys, report.witness.key]
+        if policy.is_met([*keys, report.witness.key]) and not policy.is_met(keys):
+            click.echo(f"The head of {size} leaves is cosigned as the witness policy asks")
 
     def _complain(self, trouble: Trouble) -> None:
         click.echo(f"countersign: {trouble.error.message}", err=True)
@@ -137,4 +139,5 @@ class Witnessing:
             click.echo(f"  {trouble.error.remedy}", err=True)
 
 
+_HEADS = 256  # of which it is known who has cosigned, for one line
 _LAST_SECOND = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from litestar import Litestar
 from litestar.testing import TestClient
 
 from countersign.audit.errors import ConfigurationError
@@ -233,7 +234,7 @@ def test_two_logs_are_apart(place: Place) -> None:
             head_of(9, origin=OTHER_ORIGIN).text, (sign(head_of(9, origin=OTHER_ORIGIN).text, log_key(), LOG),)
         )
         assert answer(state, CosignRequest(3, proof_of(3, 9), swapped)).status == 403
-    assert sorted(place.path.glob("logs/*/head"))[0] != sorted(place.path.glob("logs/*/head"))[1]
+    assert len(list(place.path.glob("logs/*/head"))) == 2
 
 
 def test_it_goes_on_after_a_restart_and_with_a_new_key_of_the_log(place: Place) -> None:
@@ -277,7 +278,7 @@ def test_where_the_disk_does_not_take_it_nothing_is_cosigned(place: Place) -> No
         answer(state, request_of(0, 5))
         (path,) = place.path.glob("logs/*/head")
         (path.parent / "head.new").mkdir()  # in the way
-        with pytest.raises(OSError, match="head.new"):
+        with pytest.raises(OSError, match=r"head\.new"):
             answer(state, GROWN)
         assert answer(state, request_of(7, 9)).body == b"5\n"
         with TestClient(witness_app(state, place.told.append)) as http:
@@ -333,7 +334,7 @@ DAMAGED: dict[str, tuple[Callable[[Place], object], str]] = {
     "no heads": (lambda place: (place.path / "logs").rename(place.path / "gone"), "logs"),
     "no key": (lambda place: (place.path / "witness.pem").unlink(), "witness.pem"),
     "another key": (
-        lambda place: ((place.path / "witness.pem").unlink(), FileKey.create(place.path / "witness.pem")),
+        lambda place: FileKey.create((place.path / "witness.pem").rename(place.path / "old").with_name("witness.pem")),
         "witness.vkey",
     ),
     "no verifier key": (lambda place: _empty(place, "witness.vkey"), "witness.vkey"),
@@ -365,7 +366,7 @@ def test_logs_are_named_by_keys_of_logs(place: Place) -> None:
 
 
 @contextmanager
-def served(place: Place, **how: float) -> Iterator[TestClient[object]]:
+def served(place: Place, **how: float) -> Iterator[TestClient[Litestar]]:
     with ExitStack() as stack:
         state = stack.enter_context(place.opened())
         app = witness_app(state, place.told.append, now=lambda: SECONDS, **how)
