@@ -221,6 +221,11 @@ class WitnessClient:
             )
         if size is None or size == old:
             raise self._trouble(f"answers 409 to the size {old} without naming another: {answer.body[:200]!r}")
+        if size < min(self._old_size, ours):
+            raise self._trouble(
+                f"names a tree of {size} leaves, but it has cosigned one of {self._old_size}: it forgot",
+                remedy="Tell its operator: it may cosign two histories now, and has to be replaced, with another key.",
+            )
         if size > ours:
             raise OtherHistoryError(
                 self.witness, shown.note, answer, f"knows a head of {size} leaves, our last has {ours}.", size

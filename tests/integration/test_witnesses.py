@@ -349,7 +349,8 @@ def test_a_slow_witness_holds_up_neither_sealing_nor_the_others(log: Log, one: S
     assert code == 0
     while not two.asked.empty():
         shown.append(two.asked.get())
-    assert {request.note.text.split("\n")[1] for request in shown} == {"3", "6"}
+    sizes = [int(request.note.text.split("\n")[1]) for request in shown]
+    assert (sizes[0], sizes[-1], sizes) == (3, 6, sorted(sizes))
     assert (6, "two.invalid") in cosigned(log)
     check_memory(log, one, two)
 
