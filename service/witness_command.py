@@ -14,6 +14,9 @@ from .seal_command import told_to_stop
 from .witness_state import create_witness, open_witness
 
 
+_LAST_PORT = 65_535
+
+
 def make_witness(state: Path, name: str | None) -> None:
     """Make a witness in the folder `state`, and print its verifier key."""
     if not name:
@@ -58,12 +61,12 @@ def _complain(sentence: str) -> None:
 def _listening(listen: str) -> socket.socket:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit():
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port[:6]) > _LAST_PORT:
         raise ConfigurationError(f"Not an address to listen at: {listen!r}.", remedy="Write HOST:PORT, 127.0.0.1:7380")
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, int(port)), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigurationError(
             f"Nothing can listen at {listen}: {error}.", remedy="Choose an address of this machine, and a free port."
         ) from error

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "another name": (["--listen", "127.0.0.1:0", *LOG, "--name", "other.invalid"], "has the name w.invalid"),
     "no port": (["--listen", "127.0.0.1", *LOG], "Not an address"),
     "no host": (["--listen", ":80", *LOG], "Not an address"),
-    "a port too high": (["--listen", "127.0.0.1:99999", *LOG], "Nothing can listen"),
+    "a port too high": (["--listen", "127.0.0.1:65536", *LOG], "Not an address"),
     "a host of somebody else": (["--listen", "192.0.2.1:0", *LOG], "Nothing can listen"),
 }
 

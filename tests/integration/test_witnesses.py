@@ -16,7 +16,7 @@ import pytest
 from conftest import Database
 from countersign.audit.attestations import add_cosignatures_steps, cosigned_size_steps
 from countersign.audit.errors import ConfigurationError, VerificationError
-from countersign.audit.memory import Known
+from countersign.audit.memory import Known, Memory
 from countersign.audit.note import Signature, parse_note
 from countersign.audit.seal import log_key
 from countersign.audit.steps import run
@@ -287,6 +287,26 @@ def test_rows_that_are_no_cosignatures_hold_nothing_up(log: Log, one: Scripted) 
     done = seal(log)
     assert (done.good, done.err) == (True, "")
     assert "Cosigned 3 by one" in done.out
+
+
+def test_a_reader_that_is_overtaken_reads_again(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its head and its tiles a sealer fills the tiles, and takes the narrower ones away."""
+    log.append("case", 2)
+    log.seal()
+    genuine, seen = Memory._known, list[bytes]()
+
+    def overtaken(self: Memory, data: bytes, trust: LogTrust) -> Known:
+        seen.append(data)
+        if len(seen) == 1:
+            monkeypatch.setattr(Memory, "_known", genuine)
+            log.append("case", 251)
+            assert log.seal().head.size == 256
+            monkeypatch.setattr(Memory, "_known", overtaken)
+        return genuine(self, data, trust)
+
+    monkeypatch.setattr(Memory, "_known", overtaken)
+    assert log.known().head.size == 256
+    assert len(seen) == 2
 
 
 # --- beside sealing
