@@ -13,7 +13,6 @@ from countersign.audit.errors import ConfigurationError
 from .seal_command import told_to_stop
 from .witness_state import create_witness, open_witness
 
-
 _LAST_PORT = 65_535
 
 
