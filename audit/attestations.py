@@ -22,6 +22,9 @@ _COSIGNED = """
 SELECT h.number, h.tree_size, h.note FROM audit.heads h
 WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) ORDER BY h.tree_size DESC LIMIT 1
 """
+_COSIGNED_BY = """
+SELECT coalesce(max(tree_size), 0) FROM audit.cosignatures WHERE name = %s AND key_id = %b::bytea
+"""
 _ADD_STAMP = "INSERT INTO audit.tokens (tree_size, token) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _STAMPS = "SELECT tree_size, token FROM audit.tokens ORDER BY tree_size DESC LIMIT %s"
 _STAMP = "SELECT token FROM audit.tokens WHERE tree_size = %s::bigint"
@@ -50,6 +53,12 @@ def last_cosigned_steps() -> Steps[StoredHead | None]:
     """Return the newest head of which any witness has sent a cosignature."""
     rows = yield Statement(_COSIGNED)
     return StoredHead(*rows[0]) if rows else None
+
+
+def cosigned_size_steps(name: str, key_id: bytes) -> Steps[int]:
+    """Return the size of the largest head of which this key of a witness has sent a cosignature, 0 if of none."""
+    rows = yield Statement(_COSIGNED_BY, (name, key_id))
+    return int(rows[0][0])
 
 
 def add_token_steps(tree_size: int, token: bytes) -> Steps[None]:

@@ -25,7 +25,7 @@ from .errors import ConfigurationError, MalformedError, VerificationError
 from .keyfolder import KeyFolder
 from .keys import sync_folder
 from .merkle import CompactRange, read_range
-from .note import Note, parse_note
+from .note import Note, Signature, merged_note, parse_note
 from .tiles import WIDTH, EntryTile, Tile, TileReader, encode_entries, grow, new_entry_tiles, whole_range
 from .treehead import LogTrust, TreeHead, open_tree_head
 
@@ -174,12 +174,26 @@ class Memory:
         Raises ConfigurationError where the files cannot be read, VerificationError where they are of another log or
         not of one tree.
         """
+        data = self._head_bytes()
+        while data is not None:
+            try:
+                return self._known(data, trust)
+            except VerificationError:
+                # A sealer may have gone on meanwhile, and taken tiles away that are full now.
+                before, data = data, self._head_bytes()
+                if data == before:
+                    raise
+        return None
+
+    def _head_bytes(self) -> bytes | None:
         try:
-            data = (self.path / HEAD).read_bytes()
+            return (self.path / HEAD).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _unreadable(self.path / HEAD, error) from error
+
+    def _known(self, data: bytes, trust: LogTrust) -> Known:
         try:
             note = parse_note(data)
             head = open_tree_head(note, trust).head
@@ -222,6 +236,25 @@ class Memory:
                     if not path.parent.name.endswith(".p"):
                         # Full now. Who asks for a narrower version is to take the full one (C2SP tlog-tiles).
                         shutil.rmtree(path.with_name(path.name + ".p"), ignore_errors=True)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def add_cosignatures(self, text: str, signatures: Sequence[Signature]) -> bool:
+        """Put these signatures of the note `text`, which the caller verified, under the head if it is still that one.
+
+        Of a key the first one stays. Returns whether the head holds one of each key now; on disk then. Raises
+        ConfigurationError if the files cannot be read or written.
+        """
+        try:
+            with self._turn():
+                note = parse_note((self.path / HEAD).read_bytes())
+                if note.text != text:
+                    return False
+                merged = merged_note(note, signatures)
+                if merged != note:
+                    self._write({HEAD: merged.encode()})
+                    sync_folder(self.path)
+                return True
         except OSError as error:
             raise _unreadable(self.path, error) from error
 

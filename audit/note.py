@@ -208,6 +208,18 @@ def _check_text(text: str) -> None:
         raise MalformedError("A text with control characters, or that is not Unicode, cannot be signed as a note.")
 
 
+def merged_note(note: Note, signatures: Sequence[Signature]) -> Note:
+    """Return `note` with those of `signatures` behind it of whose keys it has none. Nothing is verified.
+
+    Raises MalformedError where they would be too many.
+    """
+    merged: dict[tuple[str, bytes], Signature] = {}
+    for signature in signatures:
+        merged.setdefault((signature.name, signature.key_id), signature)
+    there = {(signature.name, signature.key_id) for signature in note.signatures}
+    return Note(note.text, (*note.signatures, *(merged[key] for key in merged if key not in there)))
+
+
 class Verified(NamedTuple):
     """A signature that verified: whose, and for a cosignature the witness's time in seconds since 1970, UTC."""
 

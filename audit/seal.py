@@ -16,7 +16,7 @@ other trails are not made to wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,8 +161,14 @@ class Sealer:
         """Tell whether there is anything to seal, besides trails that the last `seal` left out."""
         return run(conn, waiting_steps(self._left_out))
 
-    def seal(self, conn: Connection[Any]) -> Sealed:
+    def caught_up(self, conn: Connection[Any]) -> Known:
+        """Return the last head that the database committed, once the memory holds it. Raises as `seal` does."""
+        return self._catch_up(conn)
+
+    def seal(self, conn: Connection[Any], *, before: Callable[[], None] = lambda: None) -> Sealed:
         """Seal every entry that was committed when this began, in as many batches as it takes, and say what was done.
+
+        `before` is called before each batch, and stops the sealing by what it raises.
 
         Each batch is a transaction of its own, with a head of its own; without new entries there is no new head. On
         return the memory holds the last one. Requires `conn` to be in no transaction. Raises, with nothing signed from
@@ -173,6 +179,7 @@ class Sealer:
         count, refused = 0, list[VerificationError]()
         self._left_out = []
         while True:
+            before()
             known = self._catch_up(conn)
             batch = self._seal_batch(conn, known)
             if batch is None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import psycopg
 
+from countersign.audit.errors import ConfigurationError
 from countersign.audit.home import home_folder
 from countersign.audit.verify import EXIT_CODES
 
@@ -167,28 +168,37 @@ def check_command(target: str, as_json: bool) -> None:  # noqa: FBT001
 
 @main.command("seal")
 @click.option("--watch", is_flag=True, help="Go on sealing until SIGTERM or Ctrl-C.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Which witnesses to ask. Instead of COUNTERSIGN_WITNESS_POLICY, or witness-policy beside the keys.",
+)
 @time_token_options
 @_url
 @_guarded
 def seal_command(
     watch: bool,  # noqa: FBT001 - click passes flags so
+    policy: Path | None,
     tsa_url: str | None,
     tsa_ca: Path | None,
     tsa_every: float,
     url: str | None,
 ) -> None:
-    """Make every committed entry a leaf of the log, and sign its tree head.
+    """Make every committed entry a leaf of the log, sign its tree head, and ask the witnesses to cosign it.
 
-    Needs the log's key and its memory, the folder log beside it. Any number of processes may seal one database.
+    Needs the log's key and its memory, the folder log beside it. Any number of processes may seal one database. A
+    witness that is away holds nothing up.
 
-    Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, 2: could not run.
+    Exit code 0: done, 1: a trail was left out since it does not go on where it was sealed, or a witness holds another
+    history of this log and nothing more is signed, 2: could not run.
     """
     from .seal_command import seal_entries  # noqa: PLC0415 - the other commands need no network
     from .time_tokens import token_plan  # noqa: PLC0415
 
     tokens = token_plan(tsa_url, tsa_ca, tsa_every)
     with database(url) as target:
-        good = seal_entries(target, watch=watch, tokens=tokens)
+        good = seal_entries(target, watch=watch, policy=policy, tokens=tokens)
     sys.exit(0 if good else 1)
 
 
@@ -198,7 +208,11 @@ def seal_command(
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where it is written.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option(
-    "--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="How long witnesses may take at most."
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="How long to wait for the witnesses of the policy; without: 10.",
 )
 @_url
 @_guarded
@@ -221,6 +235,30 @@ main.add_command(log_group)
 log_group.add_command(credential_command)
 log_group.add_command(serve_command)
 main.add_command(monitor_command)
+
+
+@main.command("witness")
+@click.option("--state", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Its key and memory.")
+@click.option("--init", is_flag=True, help="Make a new witness in FOLDER; then, with --listen, run it.")
+@click.option("--name", metavar="NAME", help="Of a new witness, such as witness.example.org/one.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer; port 0 is any free one.")
+@click.option("--log", "logs", multiple=True, metavar="VKEY", help="The verifier key of a log to cosign. Repeatable.")
+@_guarded
+def witness_command(state: Path, init: bool, name: str | None, listen: str | None, logs: tuple[str, ...]) -> None:  # noqa: FBT001
+    """Cosign the heads of other people's logs, so that nobody can be shown another history of them.
+
+    Needs no database. What it remembers must not be lost or put back from a copy; then make another witness.
+
+    Exit code 0: ended as told, 2: could not run.
+    """
+    from .witness_command import make_witness, run_witness  # noqa: PLC0415 - few need it
+
+    if not init and listen is None:
+        raise ConfigurationError("Nothing to do.", remedy="Say --listen HOST:PORT to run it, --init to make a new one.")
+    if init:
+        make_witness(state, name)
+    if listen is not None:
+        run_witness(state, listen, logs, name)
 
 
 @main.group("keys")

@@ -17,11 +17,14 @@ from countersign.audit.note import Note
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import verify_database
+from countersign.audit.witness import OtherHistoryError
+from countersign.audit.witnesses import PATIENCE
 from countersign.reports.bundle import bundle_file
 from countersign.reports.readme import readme_text
 
 from .database import Database
 from .describe import describe
+from .seal_witnesses import Witnessing
 
 
 class Export(NamedTuple):
@@ -41,9 +44,10 @@ def export_trail(
 ) -> Export:
     """Record, seal, write and verify the bundle of a trail, and return what was done.
 
-    What cannot be written is refused before the export is recorded. Then up to `wait` seconds are given to witnesses;
-    `ask` asks them. Raises VerificationError, with nothing written, where trail, log or bundle do not verify, and
-    ConfigurationError or NotFoundError for what cannot be begun.
+    What cannot be written is refused before the export is recorded. Then the witnesses of the policy are asked, if
+    there is one, and get up to `wait` seconds; or `ask` asks them. Raises VerificationError, with nothing written,
+    where trail, log or bundle do not verify or a witness holds another history of the log, and ConfigurationError or
+    NotFoundError for what cannot be begun.
     """
     check_exportable(trail)
     with (
@@ -52,13 +56,24 @@ def export_trail(
     ):
         exporter = open_exporter(conn, target.home)
         _check_verified(verify_database(conn, exporter.appender.trust, trail=trail), trail)
+        witnesses = Witnessing(conn, exporter.sealer, None)
+        witnesses.check()
         entry = record_export(conn, exporter, trail)
-        await_cosignatures(conn, exporter, entry, wait, ask)
+        await_cosignatures(conn, exporter, entry, wait, ask or (lambda *_: _ask(witnesses, wait)))
         readme = readme_text(exporter.trust.origin, trail)
         memory, trust = exporter.sealer.memory, exporter.trust
         with gathered(conn, memory, trust, entry, readme=readme, created_at=datetime.now(UTC)) as contents:
             report = file.write(contents, trust)
     return Export(out, trail, entry.seq, contents.head, TOKEN in contents.others, trust, report)
+
+
+def _ask(witnesses: Witnessing, wait: float) -> None:
+    try:
+        witnesses.ask_once(wait or PATIENCE)
+    except OtherHistoryError as alarm:
+        kept = witnesses.keep(alarm)
+        remedy = f"{alarm.remedy} What it answered is kept in {kept}"
+        raise VerificationError(alarm.message, check="witness", remedy=remedy) from alarm
 
 
 def _check_verified(report: Report, trail: str) -> None:

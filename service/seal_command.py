@@ -4,42 +4,77 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import psycopg
 
-from countersign.audit.seal import Sealed, open_sealer
+from countersign.audit.errors import VerificationError
+from countersign.audit.seal import Sealed, Sealer, open_sealer
+from countersign.audit.treehead import TreeHead
+from countersign.audit.witness import OtherHistoryError
 
 from .database import Database
+from .seal_witnesses import Witnessing
 from .time_tokens import TokenPlan, stamping
 
 PATIENCE = 0.25
 """Seconds between two looks at the database: a head comes at most that, and one batch, after the append."""
 
 
-def seal_entries(target: Database, *, watch: bool, tokens: TokenPlan | None = None) -> bool:
+def seal_entries(target: Database, *, watch: bool, policy: Path | None = None, tokens: TokenPlan | None = None) -> bool:
     """Seal what is there; with `watch`, go on until SIGTERM or SIGINT, and end between two batches.
 
-    Prints each head that was signed. Returns whether no trail was left out of the last one. With `tokens`, time tokens
-    are asked for as well, and whether they come changes nothing of that.
+    Prints each head that was signed, and what the witnesses of `policy` say of it. Returns whether no trail was left
+    out of the last one, and no witness raised an alarm. With `tokens`, time tokens are asked for as well, and whether
+    they come changes nothing of that.
     """
     with (
         psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn,
         stamping(target, tokens, watch=watch) as stamp,
-        _told_to_stop() as stop,
+        told_to_stop() as stop,
     ):
         sealer = open_sealer(conn, target.home)
-        sealer.sweep(conn)
-        done = _told(sealer.seal(conn), always=True)
-        stamp(done.head)
-        while watch and not stop.wait(PATIENCE):
-            if sealer.waiting(conn):
-                done = _told(sealer.seal(conn), always=False)
-                stamp(done.head)
+        witnesses = Witnessing(conn, sealer, policy)
+        try:
+            return _seal(conn, sealer, witnesses, stamp, stop if watch else None)
+        except VerificationError as error:
+            if error.check != "witness":
+                raise
+            click.echo(f"countersign: {error.message} Nothing more is signed.", err=True)
+            click.echo(f"  {error.remedy}", err=True)
+            if isinstance(error, OtherHistoryError):
+                click.echo(f"  What it answered is kept in {witnesses.keep(error)}", err=True)
+            return False
+
+
+def _seal(
+    conn: psycopg.Connection[Any],
+    sealer: Sealer,
+    witnesses: Witnessing,
+    stamp: Callable[[TreeHead], object],
+    stop: threading.Event | None,
+) -> bool:
+    witnesses.check()
+    sealer.sweep(conn)
+    done = _told(sealer.seal(conn, before=witnesses.check), always=True)
+    stamp(done.head)
+    if stop is None:
+        witnesses.ask_once()
         return not done.refused
+    with witnesses.watching():
+        while not stop.wait(PATIENCE):
+            witnesses.check()
+            if sealer.waiting(conn):
+                done = _told(sealer.seal(conn, before=witnesses.check), always=False)
+                stamp(done.head)
+                witnesses.tell()
+        witnesses.check()
+    return not done.refused
 
 
 def _told(done: Sealed, *, always: bool) -> Sealed:
@@ -52,7 +87,7 @@ def _told(done: Sealed, *, always: bool) -> Sealed:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def told_to_stop() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM and SIGINT set, so that what is under way is finished first."""
     stop = threading.Event()
 
