@@ -25,10 +25,11 @@ from countersign.audit.keyfolder import DEPLOYMENT, KeyFolder
 from countersign.audit.memory import Known, Memory
 from countersign.audit.merkle import consistency_proof, verify_consistency
 from countersign.audit.note import Note, VerifierKey, parse_note
+from countersign.audit.outside import GivenHead
 from countersign.audit.seal import Sealed, Sealer, open_sealer
 from countersign.audit.steps import run
 from countersign.audit.tiles import EntryTile, border, new_entry_tiles, new_tiles
-from countersign.audit.treehead import LogTrust, open_tree_head
+from countersign.audit.treehead import LogTrust, TreeHead, open_tree_head
 from rfc6962 import leaf_hash, tree_of_hashes
 
 
@@ -111,10 +112,11 @@ class Log:
                     lost[index] = bytes.fromhex(hashed)
         return lost
 
-    def check(self) -> None:
+    def check(self, *, honest: bool = True) -> None:
         """Fail unless every entry is one leaf, in order, and every head ever seen is of that tree, on disk too.
 
-        Leaves without entry are those that were recorded as lost, and no others.
+        Leaves without entry are those that were recorded as lost, and no others. And `verify` says the same, if all
+        entries are `honest`.
         """
         self.look()
         query = self.database.query
@@ -134,6 +136,17 @@ class Log:
         assert [number for number, _ in numbers] == list(range(1, len(numbers) + 1))
         assert [size for _, size in numbers] == sorted({size for _, size in numbers})
         self._check_memory(hashes, numbers[-1][1])
+        if honest:
+            self._check_verdict(len(entries), len(lost))
+
+    def _check_verdict(self, sealed: int, lost: int) -> None:
+        """What `verify` says, held against every head ever seen."""
+        outside, note = self.database.outside, self.known().note
+        heads = [TreeHead(self.trust.origin, size, root) for size, root in self.seen.items()]
+        given = tuple(GivenHead(f"a head of {head.size}", note, head, ()) for head in heads)
+        report = self.database.verify(outside=replace(outside, heads=given))
+        assert (report.verdict, report.findings) == ("passed", [])
+        assert (report.counts.sealed, report.counts.lost, report.unsealed) == (sealed, lost, 0)
 
     def _check_memory(self, hashes: list[bytes], size: int) -> None:
         known = self.known()
