@@ -30,6 +30,10 @@ class KeyTerms:
         self.link: Link = START
         self.leaf_index = -1
         """Where the last entry of `@keys` stands; -1 before the first."""
+        self.revoked: dict[bytes, int] = {}
+        """The leaf of the entry that revoked a key, by key id."""
+        self.covered: dict[bytes, int] = {}
+        """Set by who knows the cosigned heads: the size of the largest one from before a key was revoked."""
         self._origin = origin
         self._trusted = trusted
         self._introduced: dict[bytes, int] = {}
@@ -61,8 +65,12 @@ class KeyTerms:
         self.link, self.leaf_index = checked.link, leaf_index
         return checked
 
-    def check_term(self, checked: Checked, leaf_index: int) -> None:
-        """Return if the key of a checked entry counted at the entry's leaf. Raises VerificationError otherwise."""
+    def check_term(self, checked: Checked, leaf_index: int) -> bool:
+        """Tell whether the key of a checked entry counted at the entry's leaf. Raises VerificationError otherwise.
+
+        False where it was revoked from an earlier leaf on, but a head over the entry had been cosigned by then
+        (`covered`): nobody made the entry up after the fact, and whether it is genuine is open.
+        """
         entry = checked.entry
         if leaf_index <= self._introduced[entry.keyid]:
             raise _failed(
@@ -72,8 +80,11 @@ class KeyTerms:
                 f"is leaf {leaf_index}, and its key was introduced at leaf {self._introduced[entry.keyid]} only",
             )
         end, how = self._ended.get(entry.keyid, (leaf_index, ""))
-        if leaf_index > end:
-            raise _failed(entry, leaf_index, "key", f"is leaf {leaf_index}, and its key {how}")
+        if leaf_index <= end:
+            return True
+        if leaf_index < self.covered.get(entry.keyid, 0):
+            return False
+        raise _failed(entry, leaf_index, "key", f"is leaf {leaf_index}, and its key {how}")
 
     def may_sign_head(self, key: PublicKey, tree_size: int) -> bool:
         """Tell whether nothing read so far says that this key of the log was given up before a head of this size."""
@@ -136,6 +147,7 @@ class KeyTerms:
             if type(since) is not int or not 0 <= since <= leaf_index:
                 raise MalformedError("It does not say since which leaf, up to its own, the key is revoked.")
             end, how = since - 1, f"is revoked since leaf {since}"
+            self.revoked.setdefault(keyid, leaf_index)
         if keyid not in self._ended or end < self._ended[keyid][0]:
             self._ended[keyid] = end, how
 

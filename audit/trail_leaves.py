@@ -62,8 +62,8 @@ class TrailLeaves:
             )
         if index <= before:
             raise _failed(entry, leaf, "order", f"is leaf {index}, an entry before it in its trail is leaf {before}")
-        if self._terms is not None:
-            self._terms.check_term(checked, index)
+        if self._terms is not None and not self._terms.check_term(checked, index):
+            self._report.doubtful += 1
         self._report.counts.sealed += 1
 
 

@@ -129,6 +129,8 @@ class Report:
     """The head that a trusted key signed, where there is one."""
     unsealed: int = 0
     """Entries that are no leaves of the log yet."""
+    doubtful: int = 0
+    """Entries whose key was revoked from before them on, and over which a head had been cosigned by then."""
     rebuilt: Rebuilt | None = None
     """What the leaves of the log came to, where they were read."""
     found: int = field(default=0, init=False)
@@ -164,6 +166,7 @@ class Report:
         for name in other.counts.__slots__:
             setattr(self.counts, name, getattr(self.counts, name) + getattr(other.counts, name))
         self.unsealed += other.unsealed
+        self.doubtful += other.doubtful
         self.rebuilt = self.rebuilt or other.rebuilt
         self.found += other.found
         self._keep(other.findings)

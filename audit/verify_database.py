@@ -29,7 +29,7 @@ from .verify import Report
 from .verify_log import TheLog, check_tiles, losses_steps, pinpoint
 from .verify_parts import Judge, OneTrail, Part, check_part, divide, prepare, some_trails, strangers
 from .verify_workers import check_together
-from .vouching import say_log
+from .vouching import cover_revoked, say_log
 
 _KEYS: LiteralString = f"""
 SELECT {ENTRY_COLUMNS}, p.salt, p.data, l.leaf_index, l.leaf_hash, l.trail IS NOT NULL
@@ -79,6 +79,7 @@ def verify_database(
         terms = _check_keys(conn, trust, report)
         _say_trust(trust, report)
         if terms is not None:
+            cover_revoked(conn, outside, terms)
             log = _the_log(conn, terms, outside, since, report)
             start = log.start if log else None
             _check_parts(conn, Judge(trust.origin, terms), log, trail, jobs, report, progress)

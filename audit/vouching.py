@@ -16,9 +16,11 @@ from .attestations import cosigned_note_steps, newest_tokens_steps
 from .errors import MalformedError, VerificationError
 from .leaves import StoredHead
 from .logcheck import Rebuilt
+from .merkle import MAX_TREE_SIZE
 from .note import Algorithm, Verified, parse_note
 from .outside import Outside
 from .steps import Statement, Steps, run
+from .terms import KeyTerms
 from .timetoken import check_tokens
 from .treehead import LogTrust, TreeHead, open_tree_head
 from .verify import Report
@@ -27,7 +29,8 @@ _TOKENS = 20
 """Time tokens that are checked: the newest alone would do, were it not for one that does not count."""
 _COSIGNED = """
 SELECT h.number, h.tree_size, h.note FROM audit.heads h
-WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) ORDER BY h.tree_size DESC
+WHERE EXISTS (SELECT FROM audit.cosignatures c WHERE c.tree_size = h.tree_size) AND h.tree_size <= %s::bigint
+ORDER BY h.tree_size DESC
 """
 
 
@@ -49,12 +52,25 @@ def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: 
     for loss in rebuilt.losses:
         lost = f"{len(loss.hashes)} of the leaves {loss.begin} to {loss.end - 1} have no entry any more"
         _say(report, "restore", "recorded", f"entry {loss.seq} of @system says that a backup was restored: {lost}")
+    if report.doubtful:
+        report.indeterminate = True
+        detail = f"{report.doubtful} entries of a key that was revoked later, from before them on: cosigned by then"
+        _say(report, "revoked key", "open", detail)
     if report.unsealed:
         count = f"{report.unsealed} entries are" if report.unsealed > 1 else "one entry is"
         _say(report, "tail", "not checked", f"{count} newer than the last tree head: only this database knows of that")
     if since is not None:
         how = "was verified before, as --since says; of it only trails that went on were read again"
         _say(report, "older entries", "not checked", f"what lies below leaf {since} {how}")
+
+
+def cover_revoked(conn: Connection[Any], outside: Outside, terms: KeyTerms) -> None:
+    """Tell `terms` up to which leaf witnesses had vouched before a key was revoked."""
+    if outside.log is None or not outside.log.witnesses:
+        return
+    for keyid, leaf_index in terms.revoked.items():
+        found = _last_cosigned(conn, outside, outside.log, None, upto=leaf_index)
+        terms.covered[keyid] = found[0].size if found else 0
 
 
 def _say_heads(rebuilt: Rebuilt, report: Report) -> None:
@@ -97,19 +113,23 @@ def _say_witnesses(conn: Connection[Any], outside: Outside, rebuilt: Rebuilt, re
 
 
 def _last_cosigned(
-    conn: Connection[Any], outside: Outside, log: LogTrust, report: Report
+    conn: Connection[Any], outside: Outside, log: LogTrust, report: Report | None, upto: int = MAX_TREE_SIZE
 ) -> tuple[TreeHead, tuple[Verified, ...]] | None:
-    """Return the newest head that as many witnesses cosigned as were asked for: of the database's and those given."""
+    """Return the newest head that as many witnesses cosigned as were asked for: of the database's and those given.
+
+    Of those with at most `upto` leaves. What is no cosignature goes to `report`.
+    """
     found = [
         (given.head, given.signatures)
         for given in outside.heads
         if sum(signed.key.algorithm == Algorithm.COSIGNATURE for signed in given.signatures) >= log.quorum
+        and given.head.size <= upto
     ]
-    for stored in run(conn, _cosigned_steps()):
+    for stored in run(conn, _cosigned_steps(upto)):
         try:
             opened = open_tree_head(run(conn, cosigned_note_steps(stored)), log)
         except (MalformedError, VerificationError) as error:
-            if isinstance(error, MalformedError) or error.check != "quorum":
+            if report and (isinstance(error, MalformedError) or error.check != "quorum"):
                 report.add(_forged(stored, error))
             continue
         found.append((opened.head, opened.signatures))
@@ -117,8 +137,8 @@ def _last_cosigned(
     return max(found, key=lambda item: item[0].size, default=None)
 
 
-def _cosigned_steps() -> Steps[list[StoredHead]]:
-    rows = yield Statement(_COSIGNED)
+def _cosigned_steps(upto: int) -> Steps[list[StoredHead]]:
+    rows = yield Statement(_COSIGNED, (upto,))
     return [StoredHead(*row) for row in rows]
 
 

@@ -252,7 +252,7 @@ def _rewrite_and_reseal(scene: Scene) -> None:
     scene.reseal(memory=False)
 
 
-def _rewrite_everything(scene: Scene) -> None:
+def rewrite_everything(scene: Scene) -> None:
     _rewrite(scene)
     scene.reseal(memory=True)
 
@@ -299,7 +299,7 @@ def _retired_key(scene: Scene) -> None:
     append_forged(scene.database, EntryDraft("case-late", "run.started"), scene.database.folder.key(GRAPH))
 
 
-def _revoked_key(scene: Scene) -> None:
+def revoke_key(scene: Scene) -> None:
     """The graph key is revoked from the first leaf of a trail on."""
     _end_key(scene, "key.revoked", {"since": scene.leaf(STATIC, 2)})
     scene.seal()
@@ -367,14 +367,14 @@ TABLE = {
     "rewritten with the real key": Row(_rewrite, FAILED, FAILED, FAILED, "leaf", STATIC, 9),
     "rewritten, leaves too": Row(_rewrite_with_leaves, FAILED, FAILED, FAILED, "head"),
     "rewritten and sealed anew": Row(_rewrite_and_reseal, FAILED, UNKNOWN, FAILED, "head"),
-    "rewritten and sealed anew, memory too": Row(_rewrite_everything, PASSED, UNKNOWN, FAILED, "head"),
+    "rewritten and sealed anew, memory too": Row(rewrite_everything, PASSED, UNKNOWN, FAILED, "head"),
     "backup restored": Row(_restore_backup, FAILED, UNKNOWN, FAILED, "head"),
     "newest head taken out": Row(_stale_head, FAILED, FAILED, FAILED, "leaf"),
     "second head of one size": Row(_second_head, FAILED, FAILED, FAILED, "head"),
     "head of another key": Row(_foreign_head, FAILED, FAILED, FAILED, "head"),
     "key of another kind": Row(_key_of_another_kind, FAILED, FAILED, FAILED, "key", STATIC, 14),
     "retired key": Row(_retired_key, FAILED, FAILED, FAILED, "key", "case-late", 1),
-    "revoked key": Row(_revoked_key, FAILED, FAILED, FAILED, "key"),
+    "revoked key": Row(revoke_key, FAILED, FAILED, FAILED, "key"),
     "column against body": Row(_column, FAILED, FAILED, FAILED, "column", STATIC, 6),
     "leaf against body": Row(_leaf_hash, FAILED, FAILED, FAILED, "leaf", STATIC, 6),
     "tile against entries": Row(_tile, FAILED, UNKNOWN, PASSED, "tile", seen_by="operator"),
