@@ -1,4 +1,4 @@
-"""What the log costs: sealing, inclusion proofs, a bundle, and appends beside a log that has become large.
+"""What the log costs: sealing, proofs, a bundle, and what there is to do beside a log that has become large.
 
 Two databases, one with few entries and one with many, both sealed. Their entries are those of `fill.py`; for the bundle
 there are trails of about 100 entries with payloads and the rows they bind. Appends are paired: both databases take
@@ -36,6 +36,7 @@ from countersign.audit.merkle import inclusion_proof, root_hash, verify_inclusio
 from countersign.audit.seal import open_sealer
 from countersign.audit.tiles import Tile, TileReader, grow
 from countersign.audit.verify import Verdict
+from countersign.audit.verify_database import verify_database
 from countersign.service.database import Database
 from countersign.service.embedded import EmbeddedDatabase, embedded
 from countersign.service.export_command import export_trail
@@ -46,6 +47,8 @@ LEAVES = 1_000_000
 PROOFS = 300
 BUNDLES = 15
 APPENDS = 25
+NEW = 1_000
+INCREMENTS = 5
 _ONE_TRAIL = 100  # entries
 
 
@@ -127,6 +130,25 @@ def bundles(stand: Stand, folder: Path) -> list[Goal]:
     return [Goal(f"log: a bundle of {_ONE_TRAIL} entries", 0.5, statistics.median(seconds), "s")]
 
 
+def increments(stand: Stand) -> list[Goal]:
+    """Return how long it takes to verify what is new since a head that was verified before: new cases, sealed."""
+    since = stand.outside.memory
+    if since is None:
+        raise AssertionError("no memory")
+    new = fill(stand.owner_url, stand.home, stand.model, NEW)
+    seal(stand)
+    seconds: list[float] = []
+    for _ in range(INCREMENTS):
+        start = time.perf_counter()
+        with psycopg.connect(stand.url, autocommit=True) as conn:
+            found = verify_database(conn, stand.trust, outside=stand.outside, since=since.head)
+        seconds.append(time.perf_counter() - start)
+        if found.verdict is not Verdict.PASSED or found.counts.entries < new:
+            raise AssertionError(found)
+    print(f"{new:,} new entries on {since.head.size:,} verified since a head")
+    return [Goal(f"log: verification of {NEW:,} new entries on {MANY:,}", 2.0, statistics.median(seconds), "s")]
+
+
 async def appends(few: Stand, many: Stand) -> list[Goal]:
     """Return what an entry costs to append beside many, over what it costs beside few."""
     async with AsyncExitStack() as stack:
@@ -154,6 +176,7 @@ def main() -> None:
             few, many = asyncio.run(stands(server, home))
             goals += sealing(few, many)
             goals += asyncio.run(appends(few, many))
+            goals += increments(many)
             goals += bundles(many, Path(beside))
         report(goals)
 

@@ -38,7 +38,9 @@ from measure import Goal, report
 from countersign.audit import AsyncAuditedPostgresSaver, attach
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.keys import Trust
+from countersign.audit.memory import Memory
 from countersign.audit.migrate import migrate
+from countersign.audit.outside import Outside, log_trust, read_outside
 from countersign.audit.verify import Verdict
 from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
@@ -77,11 +79,16 @@ class Stand:
             ((trail,),) = conn.execute("SELECT DISTINCT trail FROM audit.entries WHERE trail <> '@keys'").fetchall()
         return cls(url, owner_url, home, KeyFolder.of(home, origin).trust(), Model.read(url, trail))
 
+    @property
+    def outside(self) -> Outside:
+        """What is known outside the database: the memory of its log."""
+        return read_outside(log_trust(self.trust), Memory.of(KeyFolder.of(self.home, self.trust.origin)))
+
     def verify(self) -> float:
         """Return how many entries a second are verified. What is honest must pass."""
         start = time.perf_counter()
         with psycopg.connect(self.url, autocommit=True) as conn:
-            found = verify_database(conn, self.trust, jobs=JOBS)
+            found = verify_database(conn, self.trust, outside=self.outside, jobs=JOBS)
         taken = time.perf_counter() - start
         if found.verdict is not Verdict.PASSED:
             raise AssertionError(found.findings[0])
