@@ -25,12 +25,12 @@ from .errors import ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
 from .leaves import last_head_steps, lock_steps
 from .memory import Known, Memory
-from .note import MAX_NOTE, Note, parse_note
+from .note import Note
 from .restore import head_json
 from .seal import check_idle, leaves_in, opened
 from .steps import run
 from .tiles import WIDTH, EntryTile, TileStack, decode_entries, encode_entries, new_entry_tiles
-from .treehead import LogTrust, TreeHead, open_tree_head
+from .treehead import LogTrust, TreeHead
 
 
 class Adopted(NamedTuple):
@@ -39,28 +39,6 @@ class Adopted(NamedTuple):
     head: TreeHead
     given: tuple[TreeHead, ...]
     seq: int
-
-
-def read_head(path: Path, trust: LogTrust) -> TreeHead:
-    """Return the tree head in a file: a note that the log signed, with or without cosignatures.
-
-    Raises ConfigurationError where the file cannot be read, VerificationError where it is none of this log's.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_NOTE + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The head {path} cannot be read: {error.strerror}.", remedy="Give a file that this user may read."
-        ) from error
-    try:
-        return open_tree_head(parse_note(data), trust).head
-    except (MalformedError, VerificationError) as error:
-        raise VerificationError(
-            f"{path} is no tree head that this log signed: {error.message}",
-            check="head",
-            remedy="Give a copy of the log's `checkpoint`, as it was published or as a witness or an auditor kept it.",
-        ) from error
 
 
 def adopt_head(

@@ -21,6 +21,7 @@ from .errors import MalformedError
 
 MAX_INT = 2**53 - 1
 MAX_DEPTH = 200
+_HEX32 = re.compile("[0-9a-f]{64}")
 _TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9][.][0-9]{6}Z")
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
@@ -124,6 +125,13 @@ def _parse_thoroughly(data: bytes) -> Json:
     if canonical(value) != data:
         raise MalformedError("Not in canonical form (RFC 8785): encoding the document again gives other bytes.")
     return value
+
+
+def parse_hex32(text: object) -> bytes:
+    """Return the 32 bytes that 64 lower-case hex digits stand for. Raises MalformedError for anything else."""
+    if isinstance(text, str) and _HEX32.fullmatch(text):
+        return bytes.fromhex(text)
+    raise MalformedError(f"Not 64 lower-case hex digits: {str(text)[:100]!r}.")
 
 
 def format_time(moment: datetime) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .canonical import parse_hex32
 from .chain import Checked
 from .errors import MalformedError, VerificationError
 from .merkle import HASH_BYTES, CompactRange
 from .treehead import TreeHead
 
-_HEX_DIGITS = 2 * HASH_BYTES
 STORED = "the database"
 
 
@@ -65,7 +65,7 @@ def parse_loss(checked: Checked, leaf_index: int) -> Loss:
 def _head(origin: str, value: object) -> TreeHead:
     if not isinstance(value, dict) or value.keys() != {"size", "root"} or type(value["size"]) is not int:
         raise MalformedError("It does not name two heads by size and root.")
-    return TreeHead(origin, value["size"], _hash(value["root"]))
+    return TreeHead(origin, value["size"], parse_hex32(value["root"]))
 
 
 def _hashes(runs: object) -> dict[int, bytes]:
@@ -78,18 +78,8 @@ def _hashes(runs: object) -> dict[int, bytes]:
         begin = run["from"]
         if type(begin) is not int or begin < max(found, default=-1) + 1:
             raise MalformedError("Its payload does not list what was lost in ascending order.")
-        found.update((begin + at, _hash(text)) for at, text in enumerate(run["hashes"]))
+        found.update((begin + at, parse_hex32(text)) for at, text in enumerate(run["hashes"]))
     return found
-
-
-def _hash(text: object) -> bytes:
-    try:
-        value = bytes.fromhex(text) if isinstance(text, str) and len(text) == _HEX_DIGITS else b""
-    except ValueError:
-        value = b""
-    if value.hex() != text:
-        raise MalformedError("It holds a hash that is not 64 lower-case hex digits.")
-    return value
 
 
 def _bad_loss(checked: Checked, leaf_index: int, why: str) -> VerificationError:

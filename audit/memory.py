@@ -14,14 +14,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from .durable import AT_ONCE, write_files
 from .errors import ConfigurationError, MalformedError, VerificationError
 from .keyfolder import KeyFolder
 from .keys import sync_folder
@@ -33,9 +33,6 @@ from .treehead import LogTrust, TreeHead, open_tree_head
 FOLDER = "log"
 HEAD = "checkpoint"
 _LOCK = "lock"
-_MODE = 0o644
-_SYNCING = 8  # threads
-_AT_ONCE = 64  # files that are open
 
 
 class Leaf(NamedTuple):
@@ -114,7 +111,7 @@ class Memory:
         The only way to begin one: a memory that was lost is never replaced by an empty one.
         """
         self.path.mkdir(mode=0o755)
-        self._write({HEAD: note.encode()})
+        write_files(self.path, {HEAD: note.encode()})
         sync_folder(self.path)
         sync_folder(self.path.parent)
 
@@ -151,11 +148,11 @@ class Memory:
     def fill(self, note: Note, files: Iterable[tuple[str, bytes]]) -> None:
         """Write the tiles of a whole tree, as names and bytes, and its head behind them; all on disk on return."""
         left, folders = iter(files), dict[Path, None]()
-        while some := dict(islice(left, _AT_ONCE)):
-            folders |= dict.fromkeys(path.parent for path in self._write(some))
+        while some := dict(islice(left, AT_ONCE)):
+            folders |= dict.fromkeys(path.parent for path in write_files(self.path, some))
         for folder in folders:
             sync_folder(folder)
-        self._write({HEAD: note.encode()})
+        write_files(self.path, {HEAD: note.encode()})
         sync_folder(self.path)
 
     def _check_none(self) -> None:
@@ -232,7 +229,7 @@ class Memory:
                     known.check_extends(head)
                     return
                 written = self._extend(known, head, leaves(known.head.size), growth)
-                self._write({HEAD: note.encode()})
+                write_files(self.path, {HEAD: note.encode()})
                 sync_folder(self.path)
                 for path in written:
                     if not path.parent.name.endswith(".p"):
@@ -254,7 +251,7 @@ class Memory:
                     return False
                 merged = merged_note(note, signatures)
                 if merged != note:
-                    self._write({HEAD: merged.encode()})
+                    write_files(self.path, {HEAD: merged.encode()})
                     sync_folder(self.path)
                 return True
         except OSError as error:
@@ -268,7 +265,7 @@ class Memory:
             raise two_heads(head, growth.root)
         files = {tile.path: data for tile, data in growth.tiles}
         files |= {tile.path: data for tile, data in _entry_tiles(known, leaves)}
-        written = self._write(files)
+        written = write_files(self.path, files)
         for folder in dict.fromkeys(path.parent for path in written):
             sync_folder(folder)
         return written
@@ -313,45 +310,6 @@ class Memory:
             check="tile",
             remedy=_RESTORE,
         )
-
-    def _write(self, files: Mapping[str, bytes]) -> list[Path]:
-        """Put files in place, each whole and on disk; their names are durable when their folders are synced.
-
-        Many are written before the first of them is synced: the disk then has most of its work in one go.
-        """
-        paths = [self.path / name for name in files]
-        data = list(files.values())
-        for at in range(0, len(paths), _AT_ONCE):
-            some = paths[at : at + _AT_ONCE]
-            new = self._write_beside(some, data[at : at + _AT_ONCE])
-            for path, place in zip(new, some, strict=True):
-                path.replace(place)
-        return paths
-
-    def _write_beside(self, paths: Sequence[Path], contents: Sequence[bytes]) -> list[Path]:
-        """Write files beside these, on disk on return, and return those."""
-        new = [path.with_name(f"{path.name}.new") for path in paths]
-        with ExitStack() as stack:
-            handles: list[int] = []
-            for path, data in zip(new, contents, strict=True):
-                self._make_folder(path.parent)
-                # What a killed writer left there is overwritten: it holds no lock.
-                handles.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE))
-                stack.callback(os.close, handles[-1])
-                with os.fdopen(handles[-1], "wb", closefd=False) as file:
-                    file.write(data)
-            if len(handles) == 1:
-                os.fsync(handles[0])
-            else:  # a file system that is asked for many at once writes its journal once
-                with ThreadPoolExecutor(_SYNCING) as threads:
-                    list(threads.map(os.fsync, handles))
-        return new
-
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.is_dir():
-            self._make_folder(folder.parent)
-            folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
 
     @contextmanager
     def _turn(self, *, wait: bool = True) -> Iterator[None]:

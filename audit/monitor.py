@@ -18,7 +18,7 @@ from .branches import Branches, Claim, Numbered, Reading, Restore
 from .entry import leaf_hash
 from .errors import AuditError, MalformedError, VerificationError
 from .merkle import read_range
-from .note import Algorithm, Note, Verified, parse_note
+from .note import Note, parse_note
 from .tiles import WIDTH, EntryTile, Tile, TileReader, decode_entries, hashes_of, new_entry_tiles, new_tiles
 from .treehead import LogTrust, TreeHead, open_tree_head
 from .verify import Report
@@ -74,6 +74,7 @@ class _Monitoring:
 
     def __init__(self, source: LogSource, trust: LogTrust, known: State | None, *, entries: bool) -> None:
         self._report = Report()
+        self._say = self._report.say
         self._source = source
         self._trust = trust
         self._known = known
@@ -114,23 +115,8 @@ class _Monitoring:
         note = parse_note(data)
         opened = open_tree_head(note, replace(self._trust, quorum=0))
         self._report.tree_head = opened.head
-        self._weigh(opened.head, opened.signatures)
+        self._report.weigh(opened.head, self._trust, opened.signatures)
         return note, opened.head
-
-    def _weigh(self, head: TreeHead, signatures: tuple[Verified, ...]) -> None:
-        """Say who vouches for the head, and whether that is as many as were asked for."""
-        trust = self._trust
-        logs = [signed.key for signed in signatures if signed.key.algorithm == Algorithm.LOG]
-        names = ", ".join(f"{key.name} ({key.key_id.hex()})" for key in logs)
-        self._say("log key", "checked", f"{names} signed the tree head of size {head.size}")
-        cosigned = [signed.key.name for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
-        if not trust.witnesses:
-            self._say("witnesses", "not checked", "no witness's key was given: --witness")
-        elif len(cosigned) < trust.quorum:
-            self._report.indeterminate = True
-            self._say("witnesses", "missing", f"{len(cosigned)} cosigned the tree head; {trust.quorum} are asked for")
-        else:
-            self._say("witnesses", "checked", f"{', '.join(cosigned) or 'none'}; {trust.quorum} are asked for")
 
     def _check_tree(self, head: TreeHead) -> TileReader:
         """Return the tiles of the head's tree, which lead to its root and extend what is known.
@@ -238,9 +224,6 @@ class _Monitoring:
     def _miss(self, what: str, error: MissingError) -> None:
         self._report.indeterminate = True
         self._say(what, "missing", error.message.rstrip("."))
-
-    def _say(self, what: str, status: str, detail: str) -> None:
-        self._report.trust.append({"what": what, "status": status, "detail": detail})
 
 
 def _read_tiles(tiles: TileReader, begin: int, end: int) -> None:

@@ -14,7 +14,7 @@ from cryptography.x509 import Certificate
 from .errors import ConfigurationError, MalformedError, VerificationError
 from .keys import Trust
 from .memory import Known, Memory
-from .note import Note, Verified, VerifierKey, parse_note
+from .note import MAX_NOTE, Note, Verified, VerifierKey, parse_note
 from .treehead import LogTrust, TreeHead, open_tree_head
 
 
@@ -93,7 +93,8 @@ def read_outside(log: LogTrust | None, memory: Memory | None, files: tuple[Path,
 def read_head(path: Path, log: LogTrust) -> GivenHead:
     """Return the head in a file: a signed note. Raises ConfigurationError if it is none that this log signed."""
     try:
-        note = parse_note(path.read_bytes())
+        with path.open("rb") as file:
+            note = parse_note(file.read(MAX_NOTE + 1))
         opened = open_tree_head(note, log)
     except OSError as error:
         raise ConfigurationError(f"The tree head {path} cannot be read: {error.strerror}.") from error

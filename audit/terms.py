@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .body import parse_body
+from .canonical import parse_hex32
 from .chain import START, Checked, Link, check_entry
 from .entry import KEYS_TRAIL, Entry
 from .errors import MalformedError, VerificationError
 from .keys import IntroducedKey, PublicKey, introduced, introduced_log_key
 from .kinds import Kind
-
-_HEX_DIGITS = 64
 
 
 class KeyTerms:
@@ -121,7 +120,7 @@ class KeyTerms:
         if body.kind == Kind.KEY_INTRODUCED:
             self._introduce(checked, leaf_index)
         elif body.kind in (Kind.KEY_RETIRED, Kind.KEY_REVOKED):
-            keyid = _keyid(body.detail.get("keyid"))
+            keyid = parse_hex32(body.detail.get("keyid"))
             if keyid not in self._introduced:
                 raise MalformedError("It names a key that was never introduced.")
             self._end(keyid, body.kind, leaf_index, body.detail.get("since"))
@@ -150,16 +149,6 @@ class KeyTerms:
             self.revoked.setdefault(keyid, leaf_index)
         if keyid not in self._ended or end < self._ended[keyid][0]:
             self._ended[keyid] = end, how
-
-
-def _keyid(text: object) -> bytes:
-    try:
-        keyid = bytes.fromhex(text) if isinstance(text, str) and len(text) == _HEX_DIGITS else b""
-    except ValueError:
-        keyid = b""
-    if keyid.hex() != text:
-        raise MalformedError("It does not name a key by its id, 64 lower-case hex digits.")
-    return keyid
 
 
 def _failed(entry: Entry, leaf_index: int, check: str, sentence: str) -> VerificationError:

@@ -16,9 +16,10 @@ from .errors import VerificationError
 from .keys import Ring
 from .ledger import Ledger
 from .logcheck import Rebuilt
+from .note import Algorithm, Verified, VerifierKey
 from .overlap import Overlaps
 from .rows import TABLES
-from .treehead import TreeHead
+from .treehead import LogTrust, TreeHead
 
 MAX_FINDINGS = 1000
 
@@ -160,6 +161,25 @@ class Report:
         """Record a failed check."""
         self.found += 1
         self._keep([Finding.of(error)])
+
+    def say(self, what: str, status: str, detail: str) -> None:
+        """List what a kind of evidence came to: "checked", "not checked" or, where it was asked for, "missing"."""
+        self.trust.append({"what": what, "status": status, "detail": detail})
+
+    def weigh(self, head: TreeHead, trust: LogTrust, signatures: Sequence[Verified]) -> list[VerifierKey]:
+        """Say who vouches for a head, and whether that is as many as `trust` asks for. Returns the log's keys in it."""
+        logs = [signed.key for signed in signatures if signed.key.algorithm == Algorithm.LOG]
+        names = ", ".join(f"{key.name} ({key.key_id.hex()})" for key in logs)
+        self.say("log key", "checked", f"{names} signed the tree head of size {head.size}")
+        cosigned = [signed.key.name for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
+        if not trust.witnesses:
+            self.say("witnesses", "not checked", "no witness's key was given: --witness")
+        elif len(cosigned) < trust.quorum:
+            self.indeterminate = True
+            self.say("witnesses", "missing", f"{len(cosigned)} cosigned the tree head; {trust.quorum} are asked for")
+        else:
+            self.say("witnesses", "checked", f"{', '.join(cosigned) or 'none'}; {trust.quorum} are asked for")
+        return logs
 
     def merge(self, other: Report) -> None:
         """Take over what was found elsewhere, of another part."""

@@ -39,7 +39,7 @@ from .kinds import Kind
 from .logkeys import Handover, walk
 from .logproof import MAX_PROOF, LogProof, parse_log_proof, verify_log_proof
 from .merkle import verify_inclusion
-from .note import MAX_NOTE, Algorithm, Verified, VerifierKey, parse_note
+from .note import MAX_NOTE, VerifierKey, parse_note
 from .terms import KeyTerms
 from .timetoken import verify_token
 from .tokenform import MAX_TOKEN
@@ -119,14 +119,14 @@ class _Verification:
         try:
             note = parse_note(self._archive.read(HEAD, MAX_NOTE))
             if trust is None:
-                self._say("log key", "not checked", "no key of the log was given: --vkey")
+                self._report.say("log key", "not checked", "no key of the log was given: --vkey")
                 head = TreeHead.parse(note.text)
             else:
                 walked = walk(trust, self._handovers())
                 self._trust, self._handed_over = walked.trust, walked.leaves
                 opened = open_tree_head(note, replace(walked.trust, quorum=0))
                 head = self._report.tree_head = opened.head
-                self._weigh(trust, opened.signatures)
+                self._signers = self._report.weigh(head, trust, opened.signatures)
         except MalformedError as error:
             raise VerificationError(f"The tree head is none: {error.message}", check="note", table=HEAD) from error
         except VerificationError as error:
@@ -155,21 +155,6 @@ class _Verification:
         except MalformedError as error:
             raise file_failed(name, f"The file {name} is no proof: {error.message}") from error
 
-    def _weigh(self, trust: LogTrust, signatures: tuple[Verified, ...]) -> None:
-        """Say who vouches for the head, and whether that is as many as were asked for."""
-        head = self._report.tree_head
-        self._signers = [signed.key for signed in signatures if signed.key.algorithm == Algorithm.LOG]
-        names = ", ".join(f"{key.name} ({key.key_id.hex()})" for key in self._signers)
-        self._say("log key", "checked", f"{names} signed the tree head of size {head.size if head else 0}")
-        cosigned = [signed.key.name for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
-        if not trust.witnesses:
-            self._say("witnesses", "not checked", "no witness's key was given: --witness")
-        elif len(cosigned) < trust.quorum:
-            self._report.indeterminate = True
-            self._say("witnesses", "missing", f"{len(cosigned)} cosigned the tree head; {trust.quorum} are asked for")
-        else:
-            self._say("witnesses", "checked", f"{', '.join(cosigned) or 'none'}; {trust.quorum} are asked for")
-
     def _check_time(self, head: TreeHead) -> None:
         """Check the time token of the head, where authorities were given."""
         self._timed = bool(self._authorities)
@@ -177,11 +162,11 @@ class _Verification:
             return
         if HEAD_TIME not in self._archive.names:
             self._report.indeterminate = True
-            self._say("time", "missing", f"there is no {HEAD_TIME}, a time token of the tree head")
+            self._report.say("time", "missing", f"there is no {HEAD_TIME}, a time token of the tree head")
             return
         try:
             token = self._archive.read(HEAD_TIME, MAX_TOKEN)
-            self._say(
+            self._report.say(
                 "time", "checked", f"the tree head existed at {verify_token(token, head.text, self._authorities)}"
             )
         except MalformedError as error:
@@ -321,10 +306,10 @@ class _Verification:
 
     def _list_rest(self) -> None:
         """List what no bundle can show, and what was not looked at."""
-        self._say(
+        self._report.say(
             "other branches", "not checked", "that no second trail of this name exists shows in the whole log only"
         )
-        self._say("rows", "not checked", "LangGraph's tables are not in a bundle; what entries bind was read")
+        self._report.say("rows", "not checked", "LangGraph's tables are not in a bundle; what entries bind was read")
         known = {MANIFEST, *REQUIRED, *log_key_files(self._archive).values()}
         if self._timed:
             known.add(HEAD_TIME)
@@ -334,10 +319,7 @@ class _Verification:
                 if name in self._manifest.files
                 else "not even its digest: the manifest cannot list it"
             )
-            self._say(name, "not checked", how)
-
-    def _say(self, what: str, status: str, detail: str) -> None:
-        self._report.trust.append({"what": what, "status": status, "detail": detail})
+            self._report.say(name, "not checked", how)
 
 
 def _at(place: Place, check: str, sentence: str, table: str = "entries") -> VerificationError:

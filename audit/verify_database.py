@@ -223,4 +223,4 @@ def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> KeyTerms
 def _say_trust(trust: Trust, report: Report) -> None:
     keys = ", ".join(key.keyid.hex()[:16] for key in trust.entry)
     said = ("checked", f"deployment key {keys} of {trust.origin}") if keys else ("not checked", "no key was given")
-    report.trust.append({"what": "entry keys", "status": said[0], "detail": said[1]})
+    report.say("entry keys", *said)

@@ -42,7 +42,7 @@ def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: 
     rebuilt = report.rebuilt
     if outside.log is None or rebuilt is None:
         report.indeterminate = True
-        _say(report, "log", "not checked", "no key of the log was given: the trust file names none")
+        report.say("log", "not checked", "no key of the log was given: the trust file names none")
         return
     report.tree_head = rebuilt.last
     _say_heads(rebuilt, report)
@@ -51,17 +51,17 @@ def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: 
     _say_time(conn, outside, report)
     for loss in rebuilt.losses:
         lost = f"{len(loss.hashes)} of the leaves {loss.begin} to {loss.end - 1} have no entry any more"
-        _say(report, "restore", "recorded", f"entry {loss.seq} of @system says that a backup was restored: {lost}")
+        report.say("restore", "recorded", f"entry {loss.seq} of @system says that a backup was restored: {lost}")
     if report.doubtful:
         report.indeterminate = True
         detail = f"{report.doubtful} entries of a key that was revoked later, from before them on: cosigned by then"
-        _say(report, "revoked key", "open", detail)
+        report.say("revoked key", "open", detail)
     if report.unsealed:
         count = f"{report.unsealed} entries are" if report.unsealed > 1 else "one entry is"
-        _say(report, "tail", "not checked", f"{count} newer than the last tree head: only this database knows of that")
+        report.say("tail", "not checked", f"{count} newer than the last tree head: only this database knows of that")
     if since is not None:
         how = "was verified before, as --since says; of it only trails that went on were read again"
-        _say(report, "older entries", "not checked", f"what lies below leaf {since} {how}")
+        report.say("older entries", "not checked", f"what lies below leaf {since} {how}")
 
 
 def cover_revoked(conn: Connection[Any], outside: Outside, terms: KeyTerms) -> None:
@@ -76,40 +76,40 @@ def cover_revoked(conn: Connection[Any], outside: Outside, terms: KeyTerms) -> N
 def _say_heads(rebuilt: Rebuilt, report: Report) -> None:
     last = f", the last of size {rebuilt.last.size}" if rebuilt.last else ""
     heads = f"{rebuilt.heads} signed tree heads{last}" if rebuilt.heads != 1 else f"1 signed tree head{last}"
-    _say(report, "log", "checked", f"{rebuilt.size} leaves, from the stored entries, against {heads}")
+    report.say("log", "checked", f"{rebuilt.size} leaves, from the stored entries, against {heads}")
 
 
 def _say_outside(outside: Outside, report: Report) -> None:
     if outside.memory is not None:
         size = outside.memory.head.size
-        _say(report, "memory", "checked", f"the head of size {size} that lies outside the database, and its hash tiles")
+        report.say("memory", "checked", f"the head of size {size} that lies outside the database, and its hash tiles")
     for given in outside.heads:
-        _say(report, "head", "checked", f"size {given.head.size}, from {given.name}")
+        report.say("head", "checked", f"size {given.head.size}, from {given.name}")
     if not outside.vouches:
         report.indeterminate = True
         detail = "no head from outside the database: it may be cut, or an old backup. Give one with --head FILE"
-        _say(report, "end of the log", "missing", detail)
+        report.say("end of the log", "missing", detail)
 
 
 def _say_witnesses(conn: Connection[Any], outside: Outside, rebuilt: Rebuilt, report: Report) -> None:
     log = outside.log
     if log is None or not log.witnesses:
-        _say(report, "witnesses", "not checked", "no witness's key was given: --witness")
+        report.say("witnesses", "not checked", "no witness's key was given: --witness")
         return
     found = _last_cosigned(conn, outside, log, report)
     if found is None:
         report.indeterminate = True
         detail = f"no tree head has cosignatures of {log.quorum} of the {len(log.witnesses)} witnesses that were given"
-        _say(report, "witnesses", "missing", detail)
+        report.say("witnesses", "missing", detail)
         return
     head, signatures = found
     cosigned = [signed for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
     names = ", ".join(f"{signed.key.name} at {_time(signed.cosigned_at)}" for signed in cosigned)
-    _say(report, "witnesses", "checked", f"the head of size {head.size}, cosigned by {names or 'none, as asked for'}")
+    report.say("witnesses", "checked", f"the head of size {head.size}, cosigned by {names or 'none, as asked for'}")
     newer = rebuilt.size - head.size
     if newer > 0:
         detail = f"{newer} leaves are newer than the last cosigned tree head: the operator alone vouches for them"
-        _say(report, "newer than witnessed", "not checked", detail)
+        report.say("newer than witnessed", "not checked", detail)
 
 
 def _last_cosigned(
@@ -153,7 +153,7 @@ def _forged(stored: StoredHead, error: MalformedError | VerificationError) -> Ve
 def _say_time(conn: Connection[Any], outside: Outside, report: Report) -> None:
     """Check the newest time tokens, each of which vouches for all that is older than its head."""
     if not outside.authorities:
-        _say(report, "time", "not checked", "no certificate of a time stamping authority was given: --tsa-ca")
+        report.say("time", "not checked", "no certificate of a time stamping authority was given: --tsa-ca")
         return
     stored = run(conn, newest_tokens_steps(_TOKENS))
     texts = run(conn, _texts_steps([size for size, _ in stored]))
@@ -179,7 +179,3 @@ def _time(seconds: int | None) -> str:
         return f"{datetime.fromtimestamp(seconds or 0, UTC):%Y-%m-%d %H:%M:%SZ}"
     except (ValueError, OverflowError, OSError):
         return f"{seconds} seconds since 1970"
-
-
-def _say(report: Report, what: str, status: str, detail: str) -> None:
-    report.trust.append({"what": what, "status": status, "detail": detail})

@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 import psycopg
 
-from countersign.audit.adopt_head import adopt_head, read_head
+from countersign.audit.adopt_head import adopt_head
 from countersign.audit.deployment import check_reason, claimed_origin_steps, open_operator_steps
 from countersign.audit.errors import ConfigurationError
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.memory import Memory
 from countersign.audit.migrate import os_user
 from countersign.audit.note import VerifierKey
+from countersign.audit.outside import read_head
 from countersign.audit.restore import Found, LostOfTrail, examine, restore
 from countersign.audit.seal import open_sealer
 from countersign.audit.steps import run
@@ -108,7 +109,7 @@ def adopt_last_head(target: Database, reason: str, heads: tuple[Path, ...], copy
         appender = run(conn, open_operator_steps(target.home))
         folder = KeyFolder.of(target.home, run(conn, claimed_origin_steps()) or "")
         trust = LogTrust(tuple(map(VerifierKey.parse, folder.trust().log)))
-        given = [read_head(path, trust) for path in heads]
+        given = [read_head(path, trust).head for path in heads]
         memory = Memory.of(folder)
         done = adopt_head(conn, memory, trust, appender, reason=why, actor=os_user(), given=given, copy=copy)
     click.echo(f"The log's memory {memory.path} begins with {_head(done.head)}.")

@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from conftest import ORIGIN, Database
 from countersign.audit import ConfigurationError, VerificationError
-from countersign.audit.adopt_head import read_head
 from countersign.audit.merkle import EMPTY_ROOT
 from countersign.audit.note import Note, parse_note, sign
+from countersign.audit.outside import read_head
 from countersign.audit.treehead import TreeHead
 from integration.restoring import REASON, Backup, adopt_log, check_goes_on, files, lose_memory, restore_log
 from integration.sealing import Log, ask, own_log, restored
@@ -113,14 +113,14 @@ def test_a_head_is_read_from_a_note_with_or_without_cosignatures(sealed: Log, tm
     plain = note(sealed, 5)
     for kept in (plain, Note(plain.text, (cosigned(plain.text), *plain.signatures))):
         (tmp_path / "kept").write_bytes(kept.encode())
-        assert read_head(tmp_path / "kept", sealed.trust) == TreeHead(ORIGIN, 5, sealed.seen[5])
+        assert read_head(tmp_path / "kept", sealed.trust).head == TreeHead(ORIGIN, 5, sealed.seen[5])
 
 
 def test_what_is_no_head_of_this_log_is_refused(sealed: Log, tmp_path: Path) -> None:
     good = note(sealed, 5).encode()
     for data in (b"", b"x", note_of().encode(), good.replace(b"\n5\n", b"\n6\n"), good + b"x", bytes(2_000_000)):
         (tmp_path / "kept").write_bytes(data)
-        with pytest.raises(VerificationError, match="no tree head that this log signed") as refused:
+        with pytest.raises(ConfigurationError, match="is no tree head of this log") as refused:
             read_head(tmp_path / "kept", sealed.trust)
         assert refused.value.remedy
     for path in (tmp_path, tmp_path / "none"):
@@ -137,7 +137,7 @@ def _larger(log: Log) -> list[TreeHead]:
     text = head.text
     signed = Note(text, (sign(text, log.trust.logs[0], log.folder.key("log")),))
     (log.home / "kept").write_bytes(signed.encode())
-    return [heads(log)[1], read_head(log.home / "kept", log.trust)]
+    return [heads(log)[1], read_head(log.home / "kept", log.trust).head]
 
 
 GIVEN: dict[str, tuple[Callable[[Log], list[TreeHead]], str]] = {
