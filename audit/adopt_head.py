@@ -12,7 +12,7 @@ who was killed there begins anew, and leaves two entries. Nothing here signs a h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +51,13 @@ def adopt_head(
     actor: Actor,
     given: Sequence[TreeHead] = (),
     copy: Path | None = None,
+    vouched: Callable[[Known], None] = lambda _: None,
 ) -> Adopted:
     """Make `memory` anew from the last head in the database, having checked that its leaves lead to that head.
 
     The tree has to begin with that of every head `given`, at most 100. Bodies of leaves that are lost in the database
     come from `copy`, a folder with `tile/entries`, if there is one. Reads every leaf, 256 in memory at a time.
+    `vouched` is shown the head before anything is done, and stops it by what it raises: who knows a later one says so.
     `appender` signs with the deployment key; `reason` has passed `check_reason`. Requires `conn` to be in no
     transaction. Raises ConfigurationError where there is a memory, a body is missing, or a head is given that is
     further than the database; VerificationError where the leaves do not lead to a head. Then there is no memory.
@@ -67,7 +69,9 @@ def adopt_head(
         note, head = _last_head(conn, trust)
         _check_not_behind(head, given)
         new.fill(note, _files(conn, head, copy))
-        _check_prefixes(_opened(new, trust, head), given)
+        known = _opened(new, trust, head)
+        _check_prefixes(known, given)
+        vouched(known)
         detail: dict[str, Json] = {"database": head_json(head), "given": [head_json(other) for other in given]}
         draft = EntryDraft(SYSTEM_TRAIL, Kind.LOG_HEAD_ADOPTED, actor=actor, detail=detail, payload={"reason": reason})
         with conn.transaction():

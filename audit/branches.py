@@ -159,13 +159,24 @@ class Branches:
                     explained.add(fork.end.leaf_index)
                 else:
                     rest.append(fork)
-            explained.update(_replaced(rest, restore, read))
+            replaced = set(_replaced(rest, restore, read))
+            self._count(restore, sum(fork.dropped for fork in rest if fork.end.leaf_index in replaced))
+            explained |= replaced
         for fork in self._forks:
             if fork.end.leaf_index in explained:
                 self.reading.lost += fork.dropped
             else:
                 self._add(_described(fork))
         self._forks.clear()
+
+    def _count(self, restore: Restore, dropped: int) -> None:
+        """Hold what a recorded loss had to explain against how much it says was lost."""
+        if dropped > restore.lost:
+            sentence = (
+                f"Leaf {restore.at} records {restore.lost} of the leaves {restore.begin} to {restore.end - 1} as lost; "
+                f"trails go on in place of {dropped} of them: more was taken out than was recorded."
+            )
+            self._add(VerificationError(sentence, check="restore", trail=SYSTEM_TRAIL, leaf_index=restore.at))
 
     def _place(self, body: Body, leaf: Numbered) -> None:
         end, before = End(body.seq, leaf.leaf_hash, leaf.leaf_index), self.reading.ends.get(body.trail, _BEFORE)

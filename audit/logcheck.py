@@ -151,6 +151,9 @@ class LogCheck:
             self._fail("leaf", sentence, leaf_index, trail, seq)
             return
         self._skip_to(leaf_index)
+        if self._lost.pop(leaf_index, None) is not None:
+            sentence = f"Leaf {leaf_index} of the log is in the database, and an entry records that it was lost"
+            self._fail("leaf", sentence, leaf_index, trail, seq)
         if not self._broken:
             self._push(leaf_hash)
 
@@ -226,11 +229,11 @@ class LogCheck:
         """Tell whether the entry of a loss stands under the first head signed behind it, as it has to."""
         before = [head for head in stored if head.size <= loss.begin]
         behind = next((head for head in stored if head.size > loss.begin), None)
-        if before and before[-1] == loss.database and behind is not None and loss.at < behind.size:
+        if before and before[-1] == loss.database and behind is not None and loss.at + 1 == behind.size:
             return True
         sentence = (
             f"Entry {loss.seq} of trail '@system' records a loss of leaves {loss.begin} to {loss.end - 1}, and is not "
-            "under the first tree head that was signed behind them"
+            "the last leaf under the first tree head that was signed behind them"
         )
         self.findings.append(
             VerificationError(

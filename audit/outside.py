@@ -29,7 +29,7 @@ class GivenHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a database is held against. `wrong` is why a memory that is there cannot be believed.
+    """What a database is held against. `wrong` are findings: why a memory that is there is not to be believed.
 
     `authorities` are the certificates of time stamping authorities; without them time tokens are not looked at.
     """
@@ -37,13 +37,33 @@ class Outside:
     log: LogTrust | None = None
     memory: Known | None = None
     heads: tuple[GivenHead, ...] = ()
-    wrong: VerificationError | None = None
+    wrong: tuple[VerificationError, ...] = ()
     authorities: tuple[Certificate, ...] = ()
 
     @property
-    def vouches(self) -> bool:
-        """Whether there is any head that the database did not bring along itself."""
-        return self.memory is not None or bool(self.heads)
+    def largest(self) -> int:
+        """The size of the largest head that the database did not bring along itself; -1 without any."""
+        heads = [given.head for given in self.heads] + ([self.memory.head] if self.memory else [])
+        return max((head.size for head in heads), default=-1)
+
+    def contradiction(self, head: TreeHead, since: int, source: str) -> VerificationError | None:
+        """Return the failure of a head with fewer than `since` leaves that the tree in the memory does not have.
+
+        Larger ones are compared where the log is read, which begins with that tree.
+        """
+        if head.size >= since or self.memory is None:
+            return None
+        try:
+            found = self.memory.range_of(head.size).root_hash
+        except VerificationError as error:
+            return error
+        if found == head.root:
+            return None
+        return VerificationError(
+            f"The tree head of size {head.size} in {source} has the root {head.root.hex()}; the tree that was verified "
+            f"before has {found.hex()} there: two histories of this log were signed.",
+            check="head",
+        )
 
 
 def log_trust(trust: Trust, witnesses: tuple[VerifierKey, ...] = (), quorum: int = 0) -> LogTrust | None:
@@ -86,7 +106,7 @@ def read_outside(log: LogTrust | None, memory: Memory | None, files: tuple[Path,
     try:
         known = memory.open(LogTrust(log.logs)) if memory is not None else None
     except VerificationError as error:
-        return Outside(log, None, heads, error)
+        return Outside(log, None, heads, (error,))
     return Outside(log, known, heads)
 
 

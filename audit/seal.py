@@ -54,6 +54,7 @@ from .schema import check_functions_steps, check_revision_steps
 from .steps import Steps, run
 from .treehead import LogTrust, TreeHead, open_tree_head
 
+_YOUNG = 2  # heads: that of the empty tree, and one
 BATCH = 2_048
 """Entries under one head at most: as many bodies, of at most 64 KiB each, are in memory."""
 ALL = 2**63 - 1
@@ -226,8 +227,19 @@ class Sealer:
             stored = run(conn, next_head_steps(known.head.size))
             if stored is None:
                 return known
+            if known.head.size == 0:
+                self._check_young(conn)
             note, head = opened(stored, self._trust)
             self.memory.advance(note, head, self._trust, lambda begin, end=head.size: _leaves(conn, begin, end))  # type: ignore[misc]
+
+    def _check_young(self, conn: Connection[Any]) -> None:
+        """Raise ConfigurationError if the log has more than one head behind that of the empty tree.
+
+        A killed sealer leaves one. That of the empty tree is in every copy of the database and remembers nothing.
+        """
+        last = run(conn, last_head_steps())
+        if last is not None and last.number > _YOUNG:
+            raise lost(self.memory.path)
 
     def _seal_batch(self, conn: Connection[Any], known: Known) -> Batch | None:
         """Seal one batch. None if another sealer went on meanwhile, and nothing was done."""

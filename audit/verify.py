@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from .canonical import Json
@@ -85,7 +86,7 @@ class Counts:
 _CHECKS = (
     "schema", "file", "note", "time", "body", "key", "signature", "authority", "column", "origin", "sequence", "chain",
     "inclusion", "leaf", "order", "export", "payload", "erased", "binding", "overlap", "row", "unbound", "missing",
-    "duplicate", "head", "tile",
+    "duplicate", "head", "tile", "witness",
 )  # fmt: skip
 _WHOLE = ("schema", "file", "note", "time")
 _TABLES = ("entries", "payloads", "leaves", *TABLES)
@@ -171,7 +172,8 @@ class Report:
         logs = [signed.key for signed in signatures if signed.key.algorithm == Algorithm.LOG]
         names = ", ".join(f"{key.name} ({key.key_id.hex()})" for key in logs)
         self.say("log key", "checked", f"{names} signed the tree head of size {head.size}")
-        cosigned = [signed.key.name for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
+        witnesses = [signed for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
+        cosigned = [f"{signed.key.name} at {said_time(signed.cosigned_at)}" for signed in witnesses]
         if not trust.witnesses:
             self.say("witnesses", "not checked", "no witness's key was given: --witness")
         elif len(cosigned) < trust.quorum:
@@ -209,6 +211,14 @@ class Report:
             "trust": list(self.trust),
             **({"findings_omitted": self.omitted} if self.omitted else {}),
         }
+
+
+def said_time(seconds: int | None) -> str:
+    """Return a witness's time, in seconds since 1970, for people."""
+    try:
+        return f"{datetime.fromtimestamp(seconds or 0, UTC):%Y-%m-%d %H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} seconds since 1970"
 
 
 class TrailCheck:

@@ -19,6 +19,7 @@ from .bundle import (
     HEAD_TIME,
     KEYS,
     MANIFEST,
+    README,
     REQUIRED,
     SYSTEM,
     TRAIL,
@@ -30,7 +31,7 @@ from .bundle import (
     read_manifest,
     read_places,
 )
-from .canonical import Json
+from .canonical import Json, format_time
 from .chain import START, UNKNOWN, Checked, Link, check_entry, go_on_behind
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .erasures import Erasures
@@ -310,7 +311,11 @@ class _Verification:
             "other branches", "not checked", "that no second trail of this name exists shows in the whole log only"
         )
         self._report.say("rows", "not checked", "LangGraph's tables are not in a bundle; what entries bind was read")
-        known = {MANIFEST, *REQUIRED, *log_key_files(self._archive).values()}
+        made = format_time(self._manifest.created_at)
+        self._report.say(
+            "date", "not checked", f"that it was made at {made} is the manifest's word, which nobody signs"
+        )
+        known = {MANIFEST, *(set(REQUIRED) - {README}), *log_key_files(self._archive).values()}
         if self._timed:
             known.add(HEAD_TIME)
         for name in sorted(set(self._archive.names) - known):

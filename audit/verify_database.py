@@ -86,7 +86,12 @@ def verify_database(
             if outside.memory is not None:
                 check_tiles(outside.memory, start.end if start else 0, report)
                 pinpoint(conn, outside.memory, report)
-            say_log(conn, outside, start.end if start else None, report)
+            say_log(conn, outside, start.end if start else None, report, whole=trail is None)
+            if trail is not None:
+                detail = (
+                    f"of the entries only those of {trail!r} and @keys were read, and of the rows those of this thread"
+                )
+                report.say("other trails", "not checked", detail)
     return report
 
 
@@ -95,32 +100,38 @@ def _the_log(
 ) -> TheLog | None:
     if outside.log is None:
         return None
-    if outside.wrong is not None:
-        report.add(outside.wrong)
+    for error in outside.wrong:
+        report.add(error)
     heads = [KnownHead(given.head, given.name) for given in outside.heads]
     if outside.memory is not None:
         heads.append(KnownHead(outside.memory.head, "the log's memory"))
-    start = None
-    if since is not None:
-        heads.append(KnownHead(since, "--since"))
-        start = _start(outside, since, report)
     losses = list[Loss]()
-    for found in run(conn, losses_steps(outside.log.origin, terms, start.end if start else 0)):
+    for found in run(conn, losses_steps(outside.log.origin, terms, since.size if since else 0)):
         if isinstance(found, VerificationError):
             report.add(found)
         else:
             losses.append(found)
+    start = None
+    if since is not None:
+        heads.append(KnownHead(since, "what --since names"))
+        # A head of leaves that were lost since is none of the database's: what follows the one before is new then.
+        start = _start(outside, since, min([since.size, *(loss.begin for loss in losses)]), report)
+    for head, source in heads:
+        if start is not None and (wrong := outside.contradiction(head, start.end, source)) is not None:
+            report.add(wrong)
     return TheLog(outside.log.logs, terms, tuple(heads), tuple(losses), start)
 
 
-def _start(outside: Outside, since: TreeHead, report: Report) -> CompactRange | None:
-    """Return the tree of the head `since`, from the memory's tiles if they lead to it; None where nothing does."""
+def _start(outside: Outside, since: TreeHead, size: int, report: Report) -> CompactRange | None:
+    """Return the tree of `size` leaves with which that of the head `since` begins, from the memory's tiles.
+
+    None where these do not lead to that head.
+    """
     memory = outside.memory
     if memory is not None and memory.head.size >= since.size:
         try:
-            start = memory.range_of(since.size)
-            if start.root_hash == since.root:
-                return start
+            if memory.range_of(since.size).root_hash == since.root:
+                return memory.range_of(size)
         except VerificationError as error:
             report.add(error)
     return None

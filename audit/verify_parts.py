@@ -96,7 +96,9 @@ GROUP BY trail ORDER BY trail
 """
 _WENT_ON: LiteralString = """
 SELECT t.trail, (SELECT count(*) FROM audit.entries e WHERE e.trail = t.trail) FROM (
-    SELECT trail FROM audit.leaves WHERE leaf_index >= %(since)s UNION SELECT trail FROM countersign.unsealed
+    SELECT trail FROM audit.leaves WHERE leaf_index >= %(since)s
+    UNION SELECT e.trail FROM audit.entries e
+    WHERE NOT EXISTS (SELECT FROM audit.leaves l WHERE l.trail = e.trail AND l.seq = e.seq)
 ) t WHERE t.trail IS NOT NULL ORDER BY t.trail
 """
 _ENTRIES: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e"

@@ -7,13 +7,15 @@ for.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import Connection
 
 from .attestations import cosigned_note_steps, newest_tokens_steps
+from .body import parse_body
+from .entry import SYSTEM_TRAIL
 from .errors import MalformedError, VerificationError
+from .kinds import Kind
 from .leaves import StoredHead
 from .logcheck import Rebuilt
 from .merkle import MAX_TREE_SIZE
@@ -23,7 +25,7 @@ from .steps import Statement, Steps, run
 from .terms import KeyTerms
 from .timetoken import check_tokens
 from .treehead import LogTrust, TreeHead, open_tree_head
-from .verify import Report
+from .verify import Report, said_time
 
 _TOKENS = 20
 """Time tokens that are checked: the newest alone would do, were it not for one that does not count."""
@@ -34,9 +36,10 @@ ORDER BY h.tree_size DESC
 """
 
 
-def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: Report) -> None:
+def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: Report, *, whole: bool = True) -> None:
     """Add to `report` what there is to say of the log, once its leaves were read, and what that means for the verdict.
 
+    Unless it was `whole`, the entries of one trail only were held against their leaves.
     Nothing from outside, or fewer witnesses than were asked for: indeterminate.
     """
     rebuilt = report.rebuilt
@@ -45,10 +48,14 @@ def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: 
         report.say("log", "not checked", "no key of the log was given: the trust file names none")
         return
     report.tree_head = rebuilt.last
-    _say_heads(rebuilt, report)
-    _say_outside(outside, report)
-    _say_witnesses(conn, outside, rebuilt, report)
-    _say_time(conn, outside, report)
+    _say_heads(rebuilt, since or 0, report, whole=whole)
+    _say_outside(outside, rebuilt, report)
+    _say_witnesses(conn, outside, rebuilt, since or 0, report)
+    _say_time(conn, outside, since or 0, report)
+    for seq, size, given in run(conn, _adopted_steps(outside.log.origin)):
+        against = f"held against {given} heads that others had kept" if given else "held against nothing else"
+        detail = f"entry {seq} of @system says that it was begun anew with the head of size {size}, {against}"
+        report.say("memory", "recorded", detail)
     for loss in rebuilt.losses:
         lost = f"{len(loss.hashes)} of the leaves {loss.begin} to {loss.end - 1} have no entry any more"
         report.say("restore", "recorded", f"entry {loss.seq} of @system says that a backup was restored: {lost}")
@@ -60,7 +67,7 @@ def say_log(conn: Connection[Any], outside: Outside, since: int | None, report: 
         count = f"{report.unsealed} entries are" if report.unsealed > 1 else "one entry is"
         report.say("tail", "not checked", f"{count} newer than the last tree head: only this database knows of that")
     if since is not None:
-        how = "was verified before, as --since says; of it only trails that went on were read again"
+        how = "was verified before, as --since says: of it, and of the rows, only trails that went on were read again"
         report.say("older entries", "not checked", f"what lies below leaf {since} {how}")
 
 
@@ -73,25 +80,51 @@ def cover_revoked(conn: Connection[Any], outside: Outside, terms: KeyTerms) -> N
         terms.covered[keyid] = found[0].size if found else 0
 
 
-def _say_heads(rebuilt: Rebuilt, report: Report) -> None:
+def _adopted_steps(origin: str) -> Steps[list[tuple[int, int, int]]]:
+    """Return of each `log.head-adopted` its seq, the size of the head that it names, and how many were given.
+
+    What is no such entry is left out: it is a finding where its trail is checked.
+    """
+    rows = yield Statement(
+        "SELECT body FROM audit.entries WHERE trail = %s AND kind = %s ORDER BY seq",
+        (SYSTEM_TRAIL, Kind.LOG_HEAD_ADOPTED.value),
+    )
+    found: list[tuple[int, int, int]] = []
+    for (data,) in rows:
+        with suppress(MalformedError, TypeError, KeyError):
+            body = parse_body(data)
+            head, given = body.detail["database"], body.detail["given"]
+            if body.origin == origin and isinstance(head, dict) and isinstance(given, list):
+                found.append((body.seq, int(str(head["size"])), len(given)))
+    return found
+
+
+def _say_heads(rebuilt: Rebuilt, since: int, report: Report, *, whole: bool) -> None:
     last = f", the last of size {rebuilt.last.size}" if rebuilt.last else ""
     heads = f"{rebuilt.heads} signed tree heads{last}" if rebuilt.heads != 1 else f"1 signed tree head{last}"
-    report.say("log", "checked", f"{rebuilt.size} leaves, from the stored entries, against {heads}")
+    which = f"the leaves {since} to {rebuilt.size - 1}" if since else f"{rebuilt.size} leaves"
+    which = "no leaf that is new" if since and since >= rebuilt.size else which
+    where = "from the stored entries" if whole else "from the table of leaves"
+    report.say("log", "checked", f"{which}, {where}, against {heads}")
 
 
-def _say_outside(outside: Outside, report: Report) -> None:
+def _say_outside(outside: Outside, rebuilt: Rebuilt, report: Report) -> None:
     if outside.memory is not None:
         size = outside.memory.head.size
         report.say("memory", "checked", f"the head of size {size} that lies outside the database, and its hash tiles")
     for given in outside.heads:
         report.say("head", "checked", f"size {given.head.size}, from {given.name}")
-    if not outside.vouches:
+    # The head of the tree without leaves is every log's and says nothing.
+    if outside.largest < min(rebuilt.size, 1):
         report.indeterminate = True
         detail = "no head from outside the database: it may be cut, or an old backup. Give one with --head FILE"
         report.say("end of the log", "missing", detail)
+    elif outside.largest < rebuilt.size:
+        detail = f"{rebuilt.size - outside.largest} leaves are newer than any head from outside the database"
+        report.say("end of the log", "not checked", f"{detail}: more may have been cut off behind it")
 
 
-def _say_witnesses(conn: Connection[Any], outside: Outside, rebuilt: Rebuilt, report: Report) -> None:
+def _say_witnesses(conn: Connection[Any], outside: Outside, rebuilt: Rebuilt, since: int, report: Report) -> None:
     log = outside.log
     if log is None or not log.witnesses:
         report.say("witnesses", "not checked", "no witness's key was given: --witness")
@@ -103,8 +136,11 @@ def _say_witnesses(conn: Connection[Any], outside: Outside, rebuilt: Rebuilt, re
         report.say("witnesses", "missing", detail)
         return
     head, signatures = found
+    if (wrong := outside.contradiction(head, since, "what witnesses cosigned")) is not None:
+        report.add(wrong)
+        return
     cosigned = [signed for signed in signatures if signed.key.algorithm == Algorithm.COSIGNATURE]
-    names = ", ".join(f"{signed.key.name} at {_time(signed.cosigned_at)}" for signed in cosigned)
+    names = ", ".join(f"{signed.key.name} at {said_time(signed.cosigned_at)}" for signed in cosigned)
     report.say("witnesses", "checked", f"the head of size {head.size}, cosigned by {names or 'none, as asked for'}")
     newer = rebuilt.size - head.size
     if newer > 0:
@@ -150,13 +186,17 @@ def _forged(stored: StoredHead, error: MalformedError | VerificationError) -> Ve
     )
 
 
-def _say_time(conn: Connection[Any], outside: Outside, report: Report) -> None:
+def _say_time(conn: Connection[Any], outside: Outside, since: int, report: Report) -> None:
     """Check the newest time tokens, each of which vouches for all that is older than its head."""
     if not outside.authorities:
         report.say("time", "not checked", "no certificate of a time stamping authority was given: --tsa-ca")
         return
     stored = run(conn, newest_tokens_steps(_TOKENS))
     texts = run(conn, _texts_steps([size for size, _ in stored]))
+    for text in texts.values():
+        with suppress(MalformedError):  # told where heads are read, if it is a new one
+            if (wrong := outside.contradiction(TreeHead.parse(text), since, "what has a time token")) is not None:
+                report.add(wrong)
     tokens = check_tokens(stored, texts, outside.authorities)
     for error in tokens.failures:
         report.add(error)
@@ -172,10 +212,3 @@ def _texts_steps(sizes: list[int]) -> Steps[dict[int, str]]:
         with suppress(MalformedError):
             texts[size] = parse_note(bytes(note)).text
     return texts
-
-
-def _time(seconds: int | None) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds or 0, UTC):%Y-%m-%d %H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds} seconds since 1970"

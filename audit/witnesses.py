@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import httpx
 from psycopg import Connection
 
+from .alarm import ALARM
 from .attestations import add_cosignatures_steps, cosigned_note_steps
 from .canonical import canonical, format_time
 from .errors import AuditError, ConfigurationError, MalformedError, VerificationError
@@ -36,7 +37,6 @@ from .witness_policy import FILE, Policy, Witness, load_policy
 
 PATIENCE = 10.0
 """Seconds for which witnesses are asked about one head, unless somebody says otherwise."""
-ALARM = "witness-alarm"
 ALARM_SPEC = "countersign/witness-alarm/1"
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 60.0  # seconds between two rounds with a witness in trouble; doubled each time
 
@@ -287,14 +287,3 @@ def keep_alarm(folder: KeyFolder, alarm: OtherHistoryError, now: datetime | None
         write_new(path, document + b"\n", 0o644)
         sync_folder(folder.path)
     return path
-
-
-def check_alarm(folder: KeyFolder) -> None:
-    """Raise VerificationError (`check` is "witness") while an alarm stands: nothing may be signed then."""
-    path = folder.path / ALARM
-    if path.exists():
-        raise VerificationError(
-            f"A witness held another history of this log than ours; what it answered is in {path}. Nothing is signed.",
-            check="witness",
-            remedy="Find out which history is the real one. When that is settled, move the file away, and keep it.",
-        )

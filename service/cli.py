@@ -214,9 +214,20 @@ def seal_command(
     metavar="SECONDS",
     help="How long to wait for the witnesses of the policy; without: 10.",
 )
+@time_token_options
 @_url
 @_guarded
-def export_command(trail: str, form: str, out: Path, force: bool, wait: float, url: str | None) -> None:  # noqa: ARG001, FBT001
+def export_command(
+    trail: str,
+    form: str,  # noqa: ARG001 - there is one so far
+    out: Path,
+    force: bool,  # noqa: FBT001 - click passes flags so
+    wait: float,
+    tsa_url: str | None,
+    tsa_ca: Path | None,
+    tsa_every: float,
+    url: str | None,
+) -> None:
     """Write the evidence of TRAIL to a file that is checked without database and network.
 
     Needs the deployment key, the log's key and its memory. The export is recorded in the trail and sealed first. Only
@@ -225,9 +236,11 @@ def export_command(trail: str, form: str, out: Path, force: bool, wait: float, u
     Exit code 0: written, 1: nothing was written, since something does not verify, 2: could not run.
     """
     from .export_command import export_bundle  # noqa: PLC0415 - SQLAlchemy, Alembic
+    from .time_tokens import token_plan  # noqa: PLC0415
 
+    tokens = token_plan(tsa_url, tsa_ca, tsa_every)
     with database(url) as target:
-        good = export_bundle(target, trail, out, force=force, wait=wait)
+        good = export_bundle(target, trail, out, force=force, wait=wait, tokens=tokens)
     sys.exit(0 if good else 1)
 
 

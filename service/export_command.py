@@ -13,7 +13,8 @@ import psycopg
 from countersign.audit.errors import VerificationError
 from countersign.audit.export import Ask, await_cosignatures, check_exportable, open_exporter, record_export
 from countersign.audit.gather import TOKEN, gathered
-from countersign.audit.note import Note
+from countersign.audit.note import Note, VerifierKey
+from countersign.audit.outside import read_outside
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import verify_database
@@ -25,6 +26,7 @@ from countersign.reports.readme import readme_text
 from .database import Database
 from .describe import describe
 from .seal_witnesses import Witnessing
+from .time_tokens import TimeTokens, TokenPlan
 
 
 class Export(NamedTuple):
@@ -37,15 +39,24 @@ class Export(NamedTuple):
     stamped: bool
     trust: LogTrust
     report: Report
+    cosigners: tuple[VerifierKey, ...]
 
 
 def export_trail(
-    target: Database, trail: str, out: Path, *, force: bool = False, wait: float = 0, ask: Ask | None = None
+    target: Database,
+    trail: str,
+    out: Path,
+    *,
+    force: bool = False,
+    wait: float = 0,
+    ask: Ask | None = None,
+    tokens: TokenPlan | None = None,
 ) -> Export:
     """Record, seal, write and verify the bundle of a trail, and return what was done.
 
     What cannot be written is refused before the export is recorded. Then the witnesses of the policy are asked, if
-    there is one, and get up to `wait` seconds; or `ask` asks them. Raises VerificationError, with nothing written,
+    there is one, and get up to `wait` seconds; or `ask` asks them; and a time token is asked for, where `tokens` says
+    from whom. Raises VerificationError, with nothing written,
     where trail, log or bundle do not verify or a witness holds another history of the log, and ConfigurationError or
     NotFoundError for what cannot be begun.
     """
@@ -55,16 +66,20 @@ def export_trail(
         psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn,
     ):
         exporter = open_exporter(conn, target.home)
-        _check_verified(verify_database(conn, exporter.appender.trust, trail=trail), trail)
+        outside = read_outside(exporter.trust, exporter.sealer.memory)
+        _check_verified(verify_database(conn, exporter.appender.trust, outside=outside, trail=trail), trail)
         witnesses = Witnessing(conn, exporter.sealer, None)
         witnesses.check()
         entry = record_export(conn, exporter, trail)
         await_cosignatures(conn, exporter, entry, wait, ask or (lambda *_: _ask(witnesses, wait)))
+        if tokens is not None:
+            TimeTokens(target, tokens.authority).stamp(exporter.sealer.caught_up(conn).head)
         readme = readme_text(exporter.trust.origin, trail)
         memory, trust = exporter.sealer.memory, exporter.trust
         with gathered(conn, memory, trust, entry, readme=readme, created_at=datetime.now(UTC)) as contents:
             report = file.write(contents, trust)
-    return Export(out, trail, entry.seq, contents.head, TOKEN in contents.others, trust, report)
+        cosigners = tuple(witnesses.cosigners(contents.head))
+    return Export(out, trail, entry.seq, contents.head, TOKEN in contents.others, trust, report, cosigners)
 
 
 def _ask(witnesses: Witnessing, wait: float) -> None:
@@ -83,10 +98,12 @@ def _check_verified(report: Report, trail: str) -> None:
         )
 
 
-def export_bundle(target: Database, trail: str, out: Path, *, force: bool, wait: float) -> bool:
+def export_bundle(
+    target: Database, trail: str, out: Path, *, force: bool, wait: float, tokens: TokenPlan | None = None
+) -> bool:
     """Export, and print what was written or why nothing was. Returns whether there is a bundle now."""
     try:
-        done = export_trail(target, trail, out, force=force, wait=wait)
+        done = export_trail(target, trail, out, force=force, wait=wait, tokens=tokens)
     except VerificationError as error:
         click.echo(f"countersign: {error.message}", err=True)
         if error.remedy:
@@ -112,5 +129,8 @@ def said(done: Export) -> list[str]:
 
 def check_command(done: Export, program: str = "countersign") -> str:
     """Return the command that checks the bundle, to be run anywhere."""
-    keys = " ".join(f"--vkey {shlex.quote(key.text)}" for key in done.trust.logs)
+    keys = " ".join(
+        [f"--vkey {shlex.quote(key.text)}" for key in done.trust.logs]
+        + [f"--witness {shlex.quote(key.text)}" for key in done.cosigners]
+    )
     return f"{program} verify-bundle {shlex.quote(str(done.path))} {keys}"

@@ -24,6 +24,7 @@ from countersign.audit.treehead import LogTrust, TreeHead
 
 from .database import Database, database
 from .guard import guarded, url_option
+from .seal_witnesses import vouched_by_witnesses
 
 MOST_TRAILS = 40
 """Trails that are told of one by one."""
@@ -68,18 +69,25 @@ def restore_command(reason: str | None, dry_run: bool, url: str | None) -> None:
     metavar="FOLDER",
     help="A copy of the log, for entries that are lost in the database.",
 )
+@click.option("--without-witnesses", "unwitnessed", is_flag=True, help="Take the head on trust, whatever they say.")
 @url_option
 @guarded
-def adopt_head_command(reason: str, heads: tuple[Path, ...], copy: Path | None, url: str | None) -> None:
+def adopt_head_command(
+    reason: str,
+    heads: tuple[Path, ...],
+    copy: Path | None,
+    unwitnessed: bool,  # noqa: FBT001 - click passes flags so
+    url: str | None,
+) -> None:
     """Make the log's memory anew from the database's last head, where no copy of the memory can be had.
 
-    That head is taken on trust: give every head that somebody kept. An entry in @system says so. Needs the deployment
-    key.
+    That head is taken on trust: give every head that somebody kept. The witnesses of the policy, if there is one, have
+    to cosign it first. An entry in @system says so. Needs the deployment key.
 
     Exit code 0: done, 2: could not run.
     """
     with database(url) as target:
-        adopt_last_head(target, reason, heads, copy)
+        adopt_last_head(target, reason, heads, copy, unwitnessed=unwitnessed)
 
 
 def restore_log(target: Database, reason: str | None, *, dry_run: bool) -> None:
@@ -102,7 +110,9 @@ def restore_log(target: Database, reason: str | None, *, dry_run: bool) -> None:
     click.echo("Tell those who rely on the log, auditors and witnesses: what was lost stays lost, and is on record.")
 
 
-def adopt_last_head(target: Database, reason: str, heads: tuple[Path, ...], copy: Path | None) -> None:
+def adopt_last_head(
+    target: Database, reason: str, heads: tuple[Path, ...], copy: Path | None, *, unwitnessed: bool = False
+) -> None:
     """Make the memory anew, and print with which head it begins."""
     why = check_reason(reason)
     with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
@@ -111,7 +121,10 @@ def adopt_last_head(target: Database, reason: str, heads: tuple[Path, ...], copy
         trust = LogTrust(tuple(map(VerifierKey.parse, folder.trust().log)))
         given = [read_head(path, trust).head for path in heads]
         memory = Memory.of(folder)
-        done = adopt_head(conn, memory, trust, appender, reason=why, actor=os_user(), given=given, copy=copy)
+        vouched = (lambda _: None) if unwitnessed else vouched_by_witnesses(folder, trust.logs[-1])
+        done = adopt_head(
+            conn, memory, trust, appender, reason=why, actor=os_user(), given=given, copy=copy, vouched=vouched
+        )
     click.echo(f"The log's memory {memory.path} begins with {_head(done.head)}.")
     click.echo(f"Recorded in entry {done.seq} of @system.")
     if given:

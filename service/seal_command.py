@@ -16,12 +16,14 @@ import psycopg
 from countersign.audit.errors import VerificationError
 from countersign.audit.seal import Sealed, Sealer, open_sealer
 from countersign.audit.treehead import TreeHead
+from countersign.audit.trouble import explain
 from countersign.audit.witness import OtherHistoryError
 
 from .database import Database
 from .seal_witnesses import Witnessing
 from .time_tokens import TokenPlan, stamping
 
+_FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0  # seconds between two tries to reach a database that went away
 PATIENCE = 0.25
 """Seconds between two looks at the database: a head comes at most that, and one batch, after the append."""
 
@@ -29,19 +31,44 @@ PATIENCE = 0.25
 def seal_entries(target: Database, *, watch: bool, policy: Path | None = None, tokens: TokenPlan | None = None) -> bool:
     """Seal what is there; with `watch`, go on until SIGTERM or SIGINT, and end between two batches.
 
+    A connection that breaks while it watches is made anew, as often as it takes.
+
     Prints each head that was signed, and what the witnesses of `policy` say of it. Returns whether no trail was left
     out of the last one, and no witness raised an alarm. With `tokens`, time tokens are asked for as well, and whether
     they come changes nothing of that.
     """
-    with (
-        psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn,
-        stamping(target, tokens, watch=watch) as stamp,
-        told_to_stop() as stop,
-    ):
+    with stamping(target, tokens, watch=watch) as stamp, told_to_stop() as stop:
+        if not watch:
+            return _session(target, policy, stamp, None, lambda: None)
+        pause, begun = _FIRST_PAUSE, threading.Event()
+        while True:
+            begun.clear()
+            try:
+                return _session(target, policy, stamp, stop, begun.set)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                # Whoever cannot begin is told so; who was sealing goes on as soon as there is a database again.
+                if not begun.is_set() and pause == _FIRST_PAUSE:
+                    raise
+                pause = _FIRST_PAUSE if begun.is_set() else pause
+                click.echo(f"countersign: {explain(error)[0]} Trying again in {pause:g} s.", err=True)
+            if stop.wait(pause):
+                return True
+            pause = min(2 * pause, _LAST_PAUSE)
+
+
+def _session(
+    target: Database,
+    policy: Path | None,
+    stamp: Callable[[TreeHead], object],
+    stop: threading.Event | None,
+    begun: Callable[[], None],
+) -> bool:
+    """Seal on one connection, until `stop` is set; without it, once. `begun` is told when the first head is there."""
+    with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
         sealer = open_sealer(conn, target.home)
         witnesses = Witnessing(conn, sealer, policy)
         try:
-            return _seal(conn, sealer, witnesses, stamp, stop if watch else None)
+            return _seal(conn, sealer, witnesses, stamp, stop, begun)
         except VerificationError as error:
             if error.check != "witness":
                 raise
@@ -58,10 +85,12 @@ def _seal(
     witnesses: Witnessing,
     stamp: Callable[[TreeHead], object],
     stop: threading.Event | None,
+    begun: Callable[[], None],
 ) -> bool:
     witnesses.check()
     sealer.sweep(conn)
     done = _told(sealer.seal(conn, before=witnesses.check), always=True)
+    begun()
     stamp(done.head)
     if stop is None:
         witnesses.ask_once()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 import click
 from psycopg import Connection
 
+from countersign.audit.alarm import check_alarm
 from countersign.audit.attestations import cosigned_size_steps
 from countersign.audit.canonical import format_time
+from countersign.audit.errors import ConfigurationError, VerificationError
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.memory import Known
-from countersign.audit.note import VerifierKey
+from countersign.audit.note import Note, VerifierKey
 from countersign.audit.recent import Recent
 from countersign.audit.seal import Sealer, log_key
 from countersign.audit.steps import run
@@ -27,7 +29,6 @@ from countersign.audit.witnesses import (
     Trouble,
     Watch,
     ask_witnesses,
-    check_alarm,
     cosigned_by,
     keep_alarm,
     keep_cosignatures,
@@ -101,6 +102,11 @@ class Witnessing:
         if self._watch:
             self._watch.tell()
 
+    def cosigners(self, note: Note) -> list[VerifierKey]:
+        """Return the keys of those witnesses of the policy whose cosignature of this note verifies."""
+        witnesses = self._policy.witnesses if self._policy else ()
+        return [verified.key for verified in cosigned_by(note, witnesses)]
+
     def keep(self, alarm: OtherHistoryError) -> Path:
         """Keep the evidence of an alarm, so that nothing is signed before somebody has looked at it."""
         return keep_alarm(self._folder, alarm)
@@ -137,6 +143,36 @@ class Witnessing:
         click.echo(f"  The last head it cosigned {behind}; sealing goes on.", err=True)
         if trouble.error.remedy:
             click.echo(f"  {trouble.error.remedy}", err=True)
+
+
+def vouched_by_witnesses(folder: KeyFolder, log: VerifierKey) -> Callable[[Known], None]:
+    """Return what asks the witnesses of the log's policy whether a head is the newest that they know.
+
+    It raises VerificationError where one knows a later head or another history, and ConfigurationError unless as many
+    cosign it now as the policy asks for. Without a policy it asks nobody.
+    """
+    policy = policy_of(folder, log, None)
+
+    def ask(known: Known) -> None:
+        if policy is None or not known.head.size:
+            return
+        try:
+            asked = ask_witnesses(known, policy.witnesses, patience=PATIENCE, newest=lambda: known)
+        except OtherHistoryError as alarm:
+            raise VerificationError(
+                f"{alarm.message} No memory was made.",
+                check="witness",
+                remedy="Connect to the database that was sealed last; `countersign log restore` is for a backup, and "
+                "needs the log's folder, which anybody who reads the log may have a copy of.",
+            ) from alarm
+        if not policy.is_met([verified.key for verified in cosigned_by(asked.note, policy.witnesses)]):
+            why = "".join(f" {trouble.error.message}" for trouble in asked.troubles)
+            raise ConfigurationError(
+                f"The witnesses do not vouch that the database's last head is the newest.{why} No memory was made.",
+                remedy="Try again when they are back, or take the head on trust: --without-witnesses.",
+            )
+
+    return ask
 
 
 _HEADS = 256  # of which it is known who has cosigned, for one line

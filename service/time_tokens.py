@@ -12,7 +12,7 @@ import click
 import psycopg
 
 from countersign.audit.attestations import add_token_steps, last_stamped_steps, token_steps
-from countersign.audit.errors import AuditError
+from countersign.audit.errors import AuditError, ConfigurationError
 from countersign.audit.steps import run
 from countersign.audit.timestamp import Authority, open_client, request_token
 from countersign.audit.timetoken import check_token
@@ -40,6 +40,11 @@ def token_plan(url: str | None, ca: Path | None, every: float) -> TokenPlan | No
     Raises ConfigurationError for an address or a file that is none.
     """
     if not url:
+        if ca is not None:
+            raise ConfigurationError(
+                "The certificate of a time stamping authority was given, and not where it is asked.",
+                remedy="Give its address: --tsa-url or COUNTERSIGN_TSA_URL.",
+            )
         return None
     return TokenPlan(Authority(url, read_authorities(ca) if ca else ()), every)
 

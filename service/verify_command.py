@@ -9,15 +9,18 @@ from typing import Any
 
 import psycopg
 
+from countersign.audit.alarm import check_alarm
+from countersign.audit.attestations import cosigned_note_steps
 from countersign.audit.deployment import claimed_origin_steps
-from countersign.audit.errors import ConfigurationError, NotFoundError
+from countersign.audit.errors import ConfigurationError, NotFoundError, VerificationError
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.keys import Trust, write_new
+from countersign.audit.leaves import StoredHead
 from countersign.audit.memory import Memory
 from countersign.audit.outside import Outside, log_trust, read_head, read_outside
 from countersign.audit.schema import revision_steps
 from countersign.audit.steps import Statement, Steps, run
-from countersign.audit.treehead import TreeHead
+from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import Progress, verify_database
 
@@ -51,6 +54,11 @@ def usual_jobs() -> int:
 
 def verify(target: Database, asked: Asked, progress: Progress | None = None) -> Report:
     """Return the report on a database. A database without @keys is failed, whoever asks."""
+    if asked.save_head is not None and asked.trail is not None:
+        raise ConfigurationError(
+            "A head is kept for the whole log, and with --trail the other trails are not read.",
+            remedy="Say --save-head without --trail.",
+        )
     with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
         if run(conn, revision_steps()) is None and not _has_evidence(conn):
             raise ConfigurationError(
@@ -62,6 +70,11 @@ def verify(target: Database, asked: Asked, progress: Progress | None = None) -> 
                 f"There is no trail {asked.trail!r}.", remedy="A trail's name is LangGraph's thread id."
             )
         outside = outside_of(target.home, trust, asked)
+        if asked.save_head is not None and not os.access(asked.save_head.absolute().parent, os.W_OK):
+            raise ConfigurationError(
+                f"The head cannot be kept: the folder of {asked.save_head} is not there or not to be written.",
+                remedy="Choose another place: --save-head FILE",
+            )
         since = _since(asked.since, outside)
         report = verify_database(
             conn,
@@ -72,6 +85,7 @@ def verify(target: Database, asked: Asked, progress: Progress | None = None) -> 
             jobs=asked.jobs or usual_jobs(),
             progress=progress,
         )
+        _say_others(target.home, trust, asked, report)
         if asked.save_head is not None and report.verdict is Verdict.PASSED and report.tree_head is not None:
             _save_head(conn, asked.save_head, report.tree_head.size)
         return report
@@ -86,8 +100,25 @@ def outside_of(home: Path, trust: Trust, asked: Asked) -> Outside:
             remedy="Give the key of each witness: --witness KEY.",
         )
     log = log_trust(trust, keys, len(keys) if asked.quorum is None else asked.quorum)
-    outside = read_outside(log, Memory.of(KeyFolder.of(home, trust.origin)), asked.heads)
+    folder = KeyFolder.of(home, trust.origin)
+    outside = read_outside(log, Memory.of(folder), asked.heads)
+    try:
+        check_alarm(folder)
+    except VerificationError as alarm:
+        outside = replace(outside, wrong=(*outside.wrong, alarm))
     return replace(outside, authorities=read_authorities(asked.tsa_ca)) if asked.tsa_ca else outside
+
+
+def _say_others(home: Path, trust: Trust, asked: Asked, report: Report) -> None:
+    """Say which other logs this machine knows, where the database alone said of which one it is."""
+    if asked.trust_file is not None or os.environ.get("COUNTERSIGN_ORIGIN"):
+        return
+    others = [folder.path.name for folder in _key_folders(home) if folder.path != KeyFolder.of(home, trust.origin).path]
+    if others:
+        detail = (
+            f"this machine has keys of {', '.join(sorted(others))} too; that it is {trust.origin} the database says"
+        )
+        report.say("which log", "not checked", f"{detail}. Name the one you mean: COUNTERSIGN_ORIGIN")
 
 
 def _since(path: Path | None, outside: Outside) -> TreeHead | None:
@@ -98,14 +129,15 @@ def _since(path: Path | None, outside: Outside) -> TreeHead | None:
             "--since names a tree head, and there is no key of the log to check it with.",
             remedy="Give a trust file that names the log's key: --trust FILE.",
         )
-    return read_head(path, outside.log).head
+    return read_head(path, LogTrust(outside.log.logs, outside.log.witnesses)).head
 
 
 def _save_head(conn: psycopg.Connection[Any], path: Path, size: int) -> None:
-    ((note,),) = conn.execute("SELECT note FROM audit.heads WHERE tree_size = %s", (size,)).fetchall()
+    ((number, note),) = conn.execute("SELECT number, note FROM audit.heads WHERE tree_size = %s", (size,)).fetchall()
+    note = run(conn, cosigned_note_steps(StoredHead(number, size, bytes(note)))).encode()
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    write_new(new, bytes(note), 0o644)
+    write_new(new, note, 0o644)
     new.replace(path)
 
 

@@ -344,7 +344,7 @@ def _sealed_otherwise(log: Log, _out: Path) -> None:
         (_no_deployment_key, ConfigurationError, "deployment key is not on this machine"),
         (_no_log_key, ConfigurationError, r"log\.pem"),
         (_no_memory, ConfigurationError, "no memory of the log"),
-        (_memory_ahead, ConfigurationError, "behind the log's memory"),
+        (_memory_ahead, VerificationError, "ahead of the database"),
         (_in_the_way, ConfigurationError, "exists already"),
         (_dangling, ConfigurationError, "exists already"),
         (_a_folder, ConfigurationError, "is a folder"),

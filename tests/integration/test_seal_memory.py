@@ -55,6 +55,8 @@ def test_a_memory_that_was_moved_goes_on(log: Log, tmp_path: Path) -> None:
 
 
 def test_a_memory_from_an_older_copy_is_brought_up_to_date(log: Log, tmp_path: Path) -> None:
+    log.append("case", 200)
+    log.seal()
     shutil.copytree(log.memory.path, tmp_path / "copy")
     for _ in range(3):
         log.append("case", 200)
@@ -63,6 +65,21 @@ def test_a_memory_from_an_older_copy_is_brought_up_to_date(log: Log, tmp_path: P
     shutil.copytree(tmp_path / "copy", log.memory.path)
     log.seal()
     log.check()
+
+
+def test_the_memory_of_nothing_is_none_for_a_log_that_went_on(log: Log) -> None:
+    """Anybody who has the database has the head of the empty tree, and could begin a folder with it."""
+    first = (log.memory.path / "checkpoint").read_bytes()
+    for _ in range(2):
+        log.append("case")
+        log.seal()
+    shutil.rmtree(log.memory.path)
+    log.memory.path.mkdir()
+    (log.memory.path / "checkpoint").write_bytes(first)
+    log.append("case")
+    with log.sealer() as (sealer, conn), pytest.raises(ConfigurationError, match="no memory of the log"):
+        sealer.seal(conn)
+    assert log.database.query("SELECT count(*) FROM audit.heads") == [(3,)]
 
 
 def test_a_memory_that_cannot_be_written_delays_the_next_head(log: Log) -> None:

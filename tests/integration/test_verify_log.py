@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import Database
+from countersign.audit.alarm import ALARM
 from countersign.audit.attestations import add_cosignatures_steps
 from countersign.audit.errors import ConfigurationError
+from countersign.audit.keyfolder import LOG
 from countersign.audit.memory import Memory
-from countersign.audit.note import Algorithm, Signature, VerifierKey, cosign
+from countersign.audit.note import Algorithm, Note, Signature, VerifierKey, cosign, parse_note, sign
 from countersign.audit.outside import Outside, log_trust, read_head, read_outside
 from countersign.audit.steps import run
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report
 from countersign.service.cli import main
+from integration.restoring import Backup, adopt_log, restore_log
 from integration.sealing import Log, own_log
 from unit.samples import key_of_seed
 
@@ -94,6 +98,110 @@ def test_another_history_than_the_one_verified_before_is_found(log: Log, jobs: i
     report = verified(log, since=other, jobs=jobs)
     assert [found.check for found in report.findings] == ["head"]
     assert "--since" in report.findings[0].message
+
+
+def test_a_head_of_leaves_that_were_lost_since_is_gone_on_from(log: Log, tmp_path: Path) -> None:
+    backup = Backup(log)
+    heads = []
+    for _ in range(3):
+        log.append("case-c")
+        heads.append(log.seal().head)
+    backup.bring_back()
+    restore_log(log)
+    log.append("case-c")
+    log.seal()
+    for since in (at(log, 9), at(log, 12), *heads):
+        report = verified(log, since=since)
+        assert (report.verdict, report.findings) == ("passed", [])
+        assert (report.counts.lost, said(report)["restore"]) == (3, "recorded")
+    other = TreeHead(heads[1].origin, heads[1].size, bytes(32))
+    assert [found.check for found in verified(log, since=other).findings] == ["head"]
+
+
+def test_what_one_trail_leaves_out_is_said_and_no_head_is_kept_for_it(log: Log, tmp_path: Path) -> None:
+    assert said(verified(log, trail="case-a"))["other trails"] == "not checked"
+    refused = invoke(log, "verify", "--trail", "case-a", "--save-head", tmp_path / "kept")
+    assert (refused.exit_code, (tmp_path / "kept").exists()) == (2, False)
+
+
+def test_a_memory_made_anew_and_a_standing_alarm_are_told(log: Log) -> None:
+    shutil.rmtree(log.memory.path)
+    adopt_log(log, at(log, 9))
+    log.seal()
+    report = verified(log)
+    assert report.verdict == "passed"
+    (told,) = [item["detail"] for item in report.trust if item["status"] == "recorded"]
+    assert str(told).startswith(
+        "entry 1 of @system says that it was begun anew with the head of size 12, held against 1 "
+    )
+    (log.folder.path / ALARM).write_bytes(b"{}")
+    alarmed = invoke(log, "verify", "--json")
+    assert (alarmed.exit_code, json.loads(alarmed.stdout)["findings"][0]["check"]) == (1, "witness")
+
+
+def forked(log: Log, size: int) -> Path:
+    """A head of another tree, signed with the log's own key."""
+    key = log.trust.logs[0]
+    head = TreeHead(key.name, size, b"\1" * 32)
+    path = log.home / "forked"
+    path.write_bytes(Note(head.text, (sign(head.text, key, log.folder.key(LOG)),)).encode())
+    return path
+
+
+def test_older_heads_are_compared_too_when_only_what_is_new_is_read(log: Log) -> None:
+    since = at(log, 12)
+    good = verified(log, since=since, outside=outside(log, log.home / "head-12"))
+    assert good.verdict == "passed"
+    report = verified(log, since=since, outside=outside(log, forked(log, 7)))
+    assert [(found.check, "two histories" in found.message) for found in report.findings] == [("head", True)]
+
+
+def test_an_older_head_that_was_forked_for_a_witness_counts_for_nothing(log: Log) -> None:
+    since = at(log, 12)
+    note = forked(log, 6).read_bytes()
+    log.database.as_admin("UPDATE audit.heads SET note = %s WHERE tree_size = 6", (note,))
+    text = parse_note(note).text
+    with log.connected() as conn:
+        run(conn, add_cosignatures_steps(6, [cosign(text, WITNESSES[0], SIGNERS[0], SECONDS)]))
+    report = verified(log, since=since, outside=outside(log, witnesses=1, quorum=1))
+    assert [found.check for found in report.findings] == ["head"]
+
+
+def test_what_was_struck_from_the_list_of_the_unsealed_is_read_since_a_head_too(log: Log) -> None:
+    since = at(log, 12)
+    log.append("case-d")
+    log.database.as_admin("DELETE FROM countersign.unsealed")
+    log.database.as_admin("UPDATE audit.entries SET signature = %s WHERE trail = 'case-d'", (bytes(64),))
+    report = verified(log, since=since)
+    assert [(found.check, found.trail) for found in report.findings] == [("signature", "case-d")]
+
+
+def test_a_head_of_nothing_vouches_for_nothing_and_an_older_one_not_for_what_came_later(log: Log) -> None:
+    at(log, 0)
+    nothing = verified(log, outside=outside(log, log.home / "head-0", memory=False))
+    assert (nothing.verdict, said(nothing)["end of the log"]) == ("indeterminate", "missing")
+    at(log, 9)
+    older = verified(log, outside=outside(log, log.home / "head-9", memory=False))
+    assert (older.verdict, details(older)["end of the log"][:8]) == ("passed", "3 leaves")
+
+
+def test_a_head_that_was_kept_with_its_cosignatures_is_gone_on_from_with_witnesses(log: Log, tmp_path: Path) -> None:
+    kept, keys = tmp_path / "kept", ("--witness", WITNESSES[0].text)
+    cosigned(log, 12, 0)
+    assert invoke(log, "verify", *keys, "--save-head", kept).exit_code == 0
+    assert len(parse_note(kept.read_bytes()).signatures) == 2
+    assert invoke(log, "verify", *keys, "--since", kept).exit_code == 0
+    log.append("case-a")
+    log.seal()
+    assert invoke(log, "verify", "--save-head", kept).exit_code == 0
+    assert invoke(log, "verify", *keys, "--since", kept).exit_code == 0
+
+
+def test_a_machine_with_two_logs_says_that_the_database_chose(log: Log) -> None:
+    assert "which log" not in said(verified(log))
+    shutil.copytree(log.folder.path, log.home / "other.example%2Flog")
+    alone, named = invoke(log, "verify"), invoke(log, "verify", "--trust", log.folder.path / "trust.json")
+    assert ("not checked: which log" in alone.stdout, "which log" in named.stdout) == (True, False)
 
 
 def test_without_tiles_that_lead_there_everything_is_read(log: Log) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Database
+from countersign.audit.alarm import check_alarm
 from countersign.audit.attestations import add_cosignatures_steps, cosigned_size_steps
 from countersign.audit.errors import ConfigurationError, VerificationError
 from countersign.audit.memory import Known, Memory
@@ -23,7 +24,7 @@ from countersign.audit.steps import run
 from countersign.audit.treehead import LogTrust, open_tree_head
 from countersign.audit.witness import OtherHistoryError
 from countersign.audit.witness_request import SIZE_TYPE, CosignRequest
-from countersign.audit.witnesses import ask_witnesses, check_alarm, cosigned_by, merge_cosignatures, policy_of
+from countersign.audit.witnesses import ask_witnesses, cosigned_by, merge_cosignatures, policy_of
 from integration.sealing import Log, own_log, restored
 from integration.witnessed import (
     COUNTERSIGN,

@@ -102,11 +102,13 @@ class Scene:
         places = [(trail, seq) for trail, seq in order if (trail, seq) in bodies]
         hashes = [leaf_hash(bodies[place]) for place in places]
         self.sql("DELETE FROM audit.leaves", "DELETE FROM audit.heads")
+        # A sealer takes no memory of nothing for an older copy, so its memory has to be that of a young log.
+        sizes = [0, len(hashes)] if memory else [0, len(hashes) // 2, len(hashes)]
         with psycopg.connect(self.database.admin_url) as conn:
             conn.execute("SET session_replication_role = replica")
             for index, ((trail, seq), value) in enumerate(zip(places, hashes, strict=True)):
                 conn.execute("INSERT INTO audit.leaves VALUES (%s, %s, %s, %s)", (trail, seq, index, value))
-            for number, size in enumerate([0, len(hashes) // 2, len(hashes)], start=1):
+            for number, size in enumerate(sizes, start=1):
                 head = TreeHead(key.name, size, root_hash(hashes[:size]))
                 note = Note(head.text, (sign(head.text, key, signer),))
                 conn.execute("INSERT INTO audit.heads VALUES (%s, %s, %s)", (number, size, note.encode()))

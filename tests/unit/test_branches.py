@@ -107,6 +107,14 @@ def test_what_is_lost_and_done_again_otherwise_is_counted() -> None:
     assert f"{lost} have no entry any more" in str(said["detail"])
 
 
+@pytest.mark.parametrize("lost", [0, 2, 3])
+def test_a_loss_explains_no_more_entries_than_it_counts(lost: int) -> None:
+    backup = begun().add("a", 4)
+    log = backup.copy().add("a", 3).restore(backup, lost=lost).add("a", 2)
+    findings = watch(served(log)).report.findings
+    assert [(finding.check, finding.leaf_index) for finding in findings] == [("restore", backup.size + 3)] * (lost < 3)
+
+
 def test_a_backup_that_lost_nothing_of_a_trail_goes_on_with_it() -> None:
     backup = begun().add("a", 2)
     log = backup.copy().add("b", 2)

@@ -119,7 +119,7 @@ def test_a_head_ahead_of_the_database_is_found(size: int) -> None:
 LOST = {index: HASHES[index] for index in range(20, 26) if index != 23}
 LOSS = Loss(4, 26, 20, 26, head(20), head(26), LOST)
 LEFT = [leaf for leaf in HONEST if leaf[0] not in LOST]
-WITH_LOSS = [0, 3, 8, 20, 30, 40]
+WITH_LOSS = [0, 3, 8, 20, 27, 40]
 
 
 @given(st.integers(0, 40))
@@ -129,9 +129,16 @@ def test_a_recorded_loss_leaves_every_head_consistent(size: int) -> None:
     assert (check.rebuilt.size, check.rebuilt.lost, check.rebuilt.losses) == (40, 5, [LOSS])
 
 
+@pytest.mark.parametrize("index", [20, 22, 25])
+def test_a_loss_of_leaves_that_are_there_is_found(index: int) -> None:
+    check = rebuilt(sorted([*LEFT, HONEST[index]]), WITH_LOSS, losses=[LOSS])
+    assert found(check) == [("leaf", index)]
+
+
 MISPLACED = {
-    "no head before it": (LOSS, [0, 3, 8, 30, 40]),
-    "a head of its lost leaves": (LOSS, [0, 3, 8, 20, 22, 30, 40]),
+    "no head before it": (LOSS, [0, 3, 8, 27, 40]),
+    "a head of its lost leaves": (LOSS, [0, 3, 8, 20, 22, 27, 40]),
+    "not the last leaf under its head": (LOSS, [0, 3, 8, 20, 30, 40]),
     "not under the first head behind it": (Loss(4, 33, 20, 26, head(20), head(26), LOST), WITH_LOSS),
     "another head before it": (Loss(4, 26, 20, 26, TreeHead(ORIGIN, 20, bytes(32)), head(26), LOST), WITH_LOSS),
 }

@@ -67,6 +67,8 @@ def test_an_honest_bundle_passes_and_says_what_was_looked_at() -> None:
         ("witnesses", "checked"),
         ("other branches", "not checked"),
         ("rows", "not checked"),
+        ("date", "not checked"),
+        ("README.txt", "not checked"),
     ]
 
 
