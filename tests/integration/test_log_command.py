@@ -139,8 +139,8 @@ ADOPTIONS = {
     "no reason": ([], "Missing option '--reason'"),
     "an empty one": (["--reason", " "], "needs a reason"),
     "a memory there": (["--reason", "x"], "a memory of the log already"),
-    "no such head": (["--reason", "x", "--head", "none"], "The head none cannot be read"),
-    "no head": (["--reason", "x", "--head", __file__], "no tree head that this log signed"),
+    "no such head": (["--reason", "x", "--head", "none"], "The tree head none cannot be read"),
+    "no head": (["--reason", "x", "--head", __file__], "is no tree head of this log"),
     "no such copy": (["--reason", "x", "--from", "none"], "does not exist"),
 }
 
