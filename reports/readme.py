@@ -13,35 +13,69 @@ system.jsonl what else is relied on. tree-head is the signed head of the log, an
 show that every entry stands below it. docs/formats.md of Countersign describes all of them byte by byte.
 
 CHECK EVERYTHING
-Ask the log's owner for its verifier key, and do not take it from here:
+Ask the log's owner for its verifier key, and do not take it from here. Countersign is the program that wrote this file.
+Get its source from somebody you trust, and install it from there, with Python 3.11 or newer. Do not ask a package index
+for it: there the name "countersign" belongs to another program.
 
-    countersign verify-bundle bundle.zip --vkey KEY
+    python3 -m venv checking
+    checking/bin/pip install /path/to/the/source
+    checking/bin/countersign verify-bundle bundle.zip --vkey KEY
 
 Give --witness KEY as well for each organisation that watches the log. The exit code is 0 if all is well, 1 if something
 is wrong, 2 if it could not run, and 3 if evidence is missing.
 
 CHECK SOME OF IT WITH OTHER TOOLS
-All files but manifest.json have their SHA-256 there; this prints them:
+The lines below run as they are printed, one after the other, in one shell, where the bundle is unpacked. They need
+openssl 3, and write only into a folder of their own:
 
-    sha256sum *.jsonl tree-head
+    t=$(mktemp -d)
 
-The signature of line 1 of the trail, with openssl 3. KEY is the member public_key, in base64, of the line of keys.jsonl
-that introduces the key:
+All files but manifest.json have their SHA-256 there. This says OK of each:
 
-    sed -n 1p trail.jsonl > line
-    sed 's/.*"payload":"\\([^"]*\\)".*/\\1/' line | base64 -d > body
-    sed 's/.*"sig":"\\([^"]*\\)".*/\\1/' line | base64 -d > signature
-    (printf 'DSSEv1 38 application/vnd.countersign.entry+json %d ' $(wc -c < body); cat body) > signed
-    (printf '0*0\\005\\006\\003+ep\\003!\\000'; echo "$KEY" | base64 -d) > key.der
-    openssl pkeyutl -verify -pubin -inkey key.der -keyform DER -rawin -in signed -sigfile signature
+    tr '{{' '\\n' < manifest.json > $t/listed
+    sed -n 's/.*"path":"\\([^"]*\\)","sha256":"\\([0-9a-f]*\\)".*/\\2  \\1/p' $t/listed | sha256sum -c
+
+The signature of an entry, here of line 1 of the trail. Its "keyid" is the SHA-256 of the key, which stands in base64 as
+"public_key" in the body by which keys.jsonl introduces it:
+
+    n=1
+    sed -n "$n"p trail.jsonl > $t/line
+    sed 's/.*"payload":"\\([^"]*\\)".*/\\1/' $t/line | base64 -d > $t/body
+    sed 's/.*"sig":"\\([^"]*\\)".*/\\1/' $t/line | base64 -d > $t/signature
+    keyid=$(sed 's/.*"keyid":"\\([^"]*\\)".*/\\1/' $t/line)
+    sed 's/.*"payload":"\\([^"]*\\)".*/\\1/' keys.jsonl | while read -r payload; do
+      echo "$payload" | base64 -d | sed -n 's/.*"public_key":"\\([^"]*\\)".*/\\1/p' | base64 -d > $t/one
+      if [ "$(sha256sum < $t/one | cut -c 1-64)" = "$keyid" ]; then cp $t/one $t/key; fi
+    done
+    (printf 'DSSEv1 38 application/vnd.countersign.entry+json %d ' $(wc -c < $t/body); cat $t/body) > $t/signed
+    (printf '0*0\\005\\006\\003+ep\\003!\\000'; cat $t/key) > $t/key.der
+    openssl pkeyutl -verify -pubin -inkey $t/key.der -keyform DER -rawin -in $t/signed -sigfile $t/signature
 
 The leaf hash of that entry, which the next entry names as "prev":
 
-    (printf '\\000'; cat body) | sha256sum
+    (printf '\\000'; cat $t/body) | sha256sum
+
+The signature of the log under its head. Put the verifier key between the quotes, from the log's owner:
+
+    vkey='KEY'
+    echo "$vkey" | cut -d + -f 3- | base64 -d | tail -c 32 > $t/log
+    (printf '0*0\\005\\006\\003+ep\\003!\\000'; cat $t/log) > $t/log.der
+    head -n 3 tree-head > $t/text
+    grep -F " $(head -n 1 tree-head) " tree-head | head -n 1 | cut -d ' ' -f 3 | base64 -d | tail -c 64 > $t/log.sig
+    openssl pkeyutl -verify -pubin -inkey $t/log.der -keyform DER -rawin -in $t/text -sigfile $t/log.sig
+
+The time of that head, if the bundle has a file tree-head.tsr. tsa-ca.pem is the certificate of the time stamping
+authority's CA, from the authority:
+
+    openssl ts -verify -data $t/text -in tree-head.tsr -CAfile tsa-ca.pem
+
+At the end:
+
+    rm -r $t
 
 That the export is in the log: any verifier of C2SP's tlog-proof takes exported.tlog-proof.
-The seal of report.pdf, where there is one: pdfsig report.pdf
-The seal of trail.csv, where there is one:
+The seal of report.pdf, if the bundle has one: pdfsig report.pdf
+The seal of trail.csv, if the bundle has one:
 
     openssl cms -verify -binary -inform DER -in trail.csv.p7s -content trail.csv -CAfile ca.pem -purpose any
 

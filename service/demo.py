@@ -87,7 +87,7 @@ def _story(target: Database, trust: Trust, out: Path) -> bool:
     _say("What you have now")
     _note(f"{out}/trail.jsonl  every entry of case {revised} as a signed DSSE envelope")
     _note(f"{out}/trail.csv    the same for a spreadsheet")
-    _note(f"{out}/bundle.zip   the same with all that proves it, for whoever has the log's key and nothing else")
+    _note(f"{out}/bundle.zip   the same, one entry longer by its export, and its proofs, for whoever has the log's key")
     _note(f"{out}/verify.json  the report on the honest database")
     _try_it(target, waiting)
     return proven and caught and report.verdict is Verdict.PASSED

@@ -106,6 +106,8 @@ def restore_log(target: Database, reason: str | None, *, dry_run: bool) -> None:
     for line in _told(restored.found, done=True):
         click.echo(line)
     click.echo(f"Recorded in entry {restored.seq} of @system. The log has {_head(restored.head)}.")
+    if restored.found.loss.lost:
+        click.echo(f"From now on {sealer.memory.path} is the only copy of what was lost; keep a copy of it elsewhere.")
     click.echo("Next: `countersign verify`, then `countersign seal` as before.")
     click.echo("Tell those who rely on the log, auditors and witnesses: what was lost stays lost, and is on record.")
 

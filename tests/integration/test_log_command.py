@@ -55,9 +55,10 @@ def test_a_restore_says_what_was_done_and_what_to_do_next(log: Log) -> None:
     result = say(log, "restore", "--reason", "  the disk of ward 3 is gone ")
     assert (result.exit_code, result.stderr) == (0, "")
     head = log.known().head
-    assert result.stdout.splitlines()[-4:-1] == [
+    assert result.stdout.splitlines()[-5:-1] == [
         "  trail-001: 2 entries, 1 (review.opened) to 2 (review.opened)",
         f"Recorded in entry 1 of @system. The log has 12 leaves, root {head.root.hex()}.",
+        f"From now on {log.memory.path} is the only copy of what was lost; keep a copy of it elsewhere.",
         "Next: `countersign verify`, then `countersign seal` as before.",
     ]
     assert "auditors" in result.stdout

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
+import textwrap
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
@@ -38,8 +41,11 @@ from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.readme import readme_text
 from unit.bundles import ERASED, TRAIL, TRUST, Log, packed, relisted, small_log, unpacked, values, written
 from unit.forging import CASE, FILES, GOOD, LOGGED
+from unit.heads import log_key
 from unit.samples import DEPLOYMENT, GRAPH, ORIGIN, WHEN
+from unit.stamping import Stamp
 from unit.test_envelope import their_key
+from unit.test_timetoken import ROOT, TSA
 
 CONTENTS = LOGGED.contents(erased=ERASED)
 
@@ -210,25 +216,74 @@ def test_another_implementation_of_dsse_verifies_every_line(name: str) -> None:
         assert list(Envelope.from_dict(line).verify(list(keys.values()), 1)) == [keyid]
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
-@pytest.mark.parametrize("honest", [True, False])
-def test_the_readme_tells_how_to_check_a_signature_with_openssl(honest: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    text = readme_text(ORIGIN, TRAIL)
-    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    first = next(at for at, command in enumerate(commands) if command.startswith("sed -n 1p"))
-    log = small_log()
-    for name, data in unpacked(written(log.contents(erased=ERASED, readme=text))).items():
-        (tmp_path / name).write_bytes(data if honest else data.replace(b'"payload":"eyJ', b'"payload":"eyK'))
-    key = base64.b64encode(GRAPH.public.raw).decode()
-    script = "\n".join(["set -e", *commands[first : first + 7]])
+def readme_script(text: str) -> str:
+    """Return the lines that README.txt says to run one after the other, as printed, with the log's key put in."""
+    blocks = re.findall("(?:^    .*\n)+", text, re.MULTILINE)
+    first = blocks.index("    t=$(mktemp -d)\n")
+    last = blocks.index("    rm -r $t\n")
+    script = textwrap.dedent("".join(blocks[first : last + 1])).replace("vkey='KEY'", f"vkey='{log_key().text}'")
+    assert log_key().text in script
+    return f"set -e\n{script}"
+
+
+def run_readme(folder: Path, files: dict[str, bytes], text: str) -> subprocess.CompletedProcess[str]:
+    """Run those lines where the bundle is unpacked, and see that nothing is left there, or behind."""
+    unpack, elsewhere = folder / "unpacked", folder / "tmp"
+    for path in (unpack, elsewhere):
+        path.mkdir()
+    for name, data in files.items():
+        (unpack / name).write_bytes(data)
+    script = readme_script(text)
+    if "tree-head.tsr" in files:
+        (unpack / "tsa-ca.pem").write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
+    else:
+        script = "\n".join(line for line in script.splitlines() if "tree-head.tsr" not in line)
+    before = set(unpack.iterdir())
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(elsewhere)}
     done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=tmp_path,
-        env={"KEY": key, "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        check=False,
+        ["/bin/sh", "-c", script], cwd=unpack, env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.returncode == 0) == honest, done.stderr
-    if honest:
-        assert "Signature Verified Successfully" in done.stdout.decode()
-        assert CASE[0].leaf_hash.hex() in done.stdout.decode()
+    assert set(unpack.iterdir()) == before
+    assert (list(elsewhere.iterdir()) == []) == (done.returncode == 0)
+    return done
+
+
+def readme_bundle(token: bytes | None = None) -> dict[str, bytes]:
+    contents = small_log().contents(erased=ERASED, readme=readme_text(ORIGIN, TRAIL))
+    files = unpacked(written(contents))
+    return relisted(files | {"tree-head.tsr": token}) if token else files
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+@pytest.mark.parametrize("token", [None, Stamp(TSA, LOGGED.head.text).response()], ids=["bare", "with a time token"])
+def test_the_lines_in_the_readme_run_as_printed(token: bytes | None, tmp_path: Path) -> None:
+    done = run_readme(tmp_path, readme_bundle(token), readme_text(ORIGIN, TRAIL))
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    listed = [name for name in readme_bundle(token) if name != "manifest.json"]
+    assert {f"{name}: OK" for name in listed} <= set(said)
+    assert said.count("Signature Verified Successfully") == 2
+    assert f"{CASE[0].leaf_hash.hex()}  -" in said
+    assert ("Verification: OK" in done.stdout) == (token is not None)
+
+
+SPOILED_FOR_README: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "a file that is not the one listed": ("README.txt", lambda data: data + b"\n"),
+    "a body": ("trail.jsonl", lambda data: data.replace(b'"payload":"eyJ', b'"payload":"eyK', 1)),
+    "a key that nobody introduced": ("keys.jsonl", lambda data: data.split(b"\n")[0] + b"\n"),
+    "a head": ("tree-head", lambda data: data.replace(b"\n", b"\n1", 1)),
+}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+@pytest.mark.parametrize(("name", "spoil"), SPOILED_FOR_README.values(), ids=SPOILED_FOR_README)
+def test_the_lines_in_the_readme_find_what_was_changed(
+    name: str, spoil: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    files = readme_bundle()
+    changed = files | {name: spoil(files[name])}
+    assert changed != files
+    if name != "README.txt":
+        changed = relisted(changed)  # so that the digests say nothing
+    done = run_readme(tmp_path, changed, readme_text(ORIGIN, TRAIL))
+    assert done.returncode != 0

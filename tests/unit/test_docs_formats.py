@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,11 +34,17 @@ from countersign.audit.errors import VerificationError
 from countersign.audit.keys import FileKey, Trust, introduction
 from countersign.audit.kinds import GRAPH_KINDS, Kind
 from countersign.audit.ledger import Ledger
-from countersign.audit.note import VerifierKey
+from countersign.audit.logcheck import Rebuilt
+from countersign.audit.memory import Known
+from countersign.audit.merkle import root_hash
+from countersign.audit.note import Algorithm, Note, VerifierKey, sign
+from countersign.audit.outside import Outside
 from countersign.audit.rows import BLOBS, CHECKPOINTS, bind, row_hash, rows_member
-from countersign.audit.treehead import LogTrust
+from countersign.audit.tiles import TileReader
+from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Counts, Report
 from countersign.audit.verify_bundle import verify_bundle
+from countersign.audit.vouching import say_log
 from countersign.reports.files import trail_csv
 from unit.docs_bundle import bundle_of
 
@@ -66,7 +73,7 @@ def _key(first: int) -> FileKey:
     return FileKey(Ed25519PrivateKey.from_private_bytes(bytes(range(first, first + 32))))
 
 
-DEPLOYMENT_KEY, GRAPH_KEY = _key(0), _key(32)
+DEPLOYMENT_KEY, GRAPH_KEY, LOG_KEY = _key(0), _key(32), _key(64)
 
 
 def _chain(drafts: list[EntryDraft], key: FileKey) -> list[Entry]:
@@ -142,18 +149,20 @@ def _report() -> Report:
     ledger = Ledger("case-7")
     for checked in _checked():
         ledger.apply(checked)
-    report = Report(Counts(trails=2, entries=4, rows=2, payloads=2))
+    report = Report(Counts(trails=2, entries=4, rows=2, payloads=2, sealed=4))
     edited = (*CHECKPOINT_ROW[:5], CHECKPOINT_ROW[5].replace('"dose": 5', '"dose": 50'), CHECKPOINT_ROW[6])
     for error in ledger.check_all([(CHECKPOINTS, edited), (BLOBS, BLOB_ROW)]):
         report.add(error)
-    report.trust.append(
-        {
-            "what": "entry keys",
-            "status": "checked",
-            "detail": f"deployment key {DEPLOYMENT_KEY.keyid.hex()[:16]} of {ORIGIN}",
-        }
-    )
-    report.trust.append({"what": "log", "status": "not checked", "detail": "the log is not read yet"})
+    report.say("entry keys", "checked", f"deployment key {DEPLOYMENT_KEY.keyid.hex()[:16]} of {ORIGIN}")
+    key = VerifierKey(ORIGIN, Algorithm.LOG, LOG_KEY.public)
+    leaves = [entry.leaf_hash for entry in (*KEYS, *TRAIL)]
+    head = TreeHead(ORIGIN, len(leaves), root_hash(leaves))
+    note = Note(head.text, (sign(head.text, key, LOG_KEY),))
+    report.rebuilt = Rebuilt(size=head.size, heads=2, last=head)
+    memory = Known(note, head, TileReader(lambda _: b"".join(leaves), tree_size=head.size, root_hash=head.root), [])
+    empty = MagicMock()  # a database in which nothing else is said of the log
+    empty.cursor.return_value.__enter__.return_value.fetchall.return_value = []
+    say_log(empty, Outside(LogTrust((key,)), memory), None, report)
     return report
 
 
@@ -183,7 +192,7 @@ def _exported(draft: EntryDraft) -> Entry:
     )
 
 
-BUNDLE, BUNDLE_SHOWN = bundle_of(KEYS, TRAIL, _exported, ORIGIN, _key(64), NOON + timedelta(minutes=4))
+BUNDLE, BUNDLE_SHOWN = bundle_of(KEYS, TRAIL, _exported, ORIGIN, LOG_KEY, NOON + timedelta(minutes=4))
 COMPUTED: dict[str, str] = {
     **BUNDLE_SHOWN,
     "canonical": canonical({"b": 2, "a": [True, None, 'é "\n'], "\ufb00": 1, "\U0001f600": -1}).decode(),
