@@ -91,7 +91,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(home: Path) -> Iterator[EmbeddedDatabase]:
     with embedded(home) as server:
+        _spare_the_disk(server)
         yield server
+
+
+def _spare_the_disk(server: EmbeddedDatabase) -> None:
+    """No test of this server cuts its power: what it commits is kept in the system's memory."""
+    with psycopg.connect(server.admin_url, autocommit=True) as conn:
+        for setting in ("fsync", "full_page_writes"):
+            conn.execute(f"ALTER SYSTEM SET {setting} = off")
+        conn.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
