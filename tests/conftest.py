@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import uuid
@@ -97,6 +98,12 @@ class Database:
     async def saver(self) -> AsyncIterator[AsyncAuditedPostgresSaver]:
         async with AsyncAuditedPostgresSaver.from_conn_string(self.app_url, home=self.home) as saver:
             yield saver
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: it need not be looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
