@@ -100,6 +100,10 @@ class Database:
             yield saver
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish() -> None:
     """What has been imported and collected stays: it need not be looked through for garbage again and again."""
     gc.collect()

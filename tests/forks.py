@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import forkserver
@@ -45,12 +45,13 @@ def begin_forking() -> None:
 
 
 @contextmanager
-def forking(work: Callable[[str], None]) -> Iterator[Callable[[str], str]]:
+def forking(work: Callable[[str], None], *first: str) -> Iterator[Callable[[str], str]]:
     """Yield a function that has `work` done on a line in a fork of its own, and returns how the fork ended.
 
-    That is `killed`, `survived` or `failed`.
+    That is `killed`, `survived` or `failed`. The process that is forked does its `first` lines itself, to the end: what
+    takes longer for the first time does so once, and not in every fork.
     """
-    with another(_serve, work) as (_, line):
+    with another(_serve, work, first) as (_, line):
 
         def give(order: str) -> str:
             line.send(order)
@@ -63,7 +64,10 @@ def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _serve(line: Line, work: Callable[[str], None]) -> None:
+def _serve(line: Line, work: Callable[[str], None], first: Sequence[str]) -> None:
+    for order in first:
+        work(order)
+    gc.collect()
     gc.freeze()  # what is there already is not looked through, and so copied, in every fork
     with suppress(EOFError):
         while True:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -39,10 +41,16 @@ Crash = Callable[[Order], str]
 
 
 @contextmanager
-def crashing() -> Iterator[Crash]:
+def crashing(url: str, home: Path) -> Iterator[Crash]:
     """Yield a function that carries out an order in a process of its own, and returns how that ended."""
-    with forking(work) as give:
-        yield lambda order: give(json.dumps(asdict(order)))
+    usual = SCENARIOS[0].name
+    first = [Order(url, str(home), kind, usual, f"first-{uuid.uuid4()}", sys.maxsize) for kind in ("sync", "async")]
+    with forking(work, *map(_line, first)) as give:
+        yield lambda order: give(_line(order))
+
+
+def _line(order: Order) -> str:
+    return json.dumps(asdict(order))
 
 
 def die_behind(entries: int, saver: Any) -> None:

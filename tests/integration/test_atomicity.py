@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,10 +39,12 @@ Crash = Callable[[str, str, int, str], str]
 @pytest.fixture
 def crash(database: Database) -> Iterator[Crash]:
     """Yield a function that runs a case in a process that kills itself, and returns how it ended."""
-    with forking(work) as give:
-        yield lambda way, when, nth, trail: give(f"{way} {when} {nth} {trail} {database.app_url} {database.home}")
+    there = f"{database.app_url} {database.home}"
+    with forking(work, f"straight before {sys.maxsize} first {there}") as give:
+        yield lambda way, when, nth, trail: give(f"{way} {when} {nth} {trail} {there}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("way", "when", "at_least"), [("straight", "before", 12), ("straight", "after", 12), ("long", "before", 18)]
 )
@@ -103,6 +106,7 @@ async def cut(database: Database, way: str, nth: int, trail: str) -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "at_least"), [("straight", 5), ("long", 5)])
 async def test_cut_off_before_any_statement_of_a_run(database: Database, way: str, at_least: int) -> None:
     cuts = 0

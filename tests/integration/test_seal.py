@@ -189,6 +189,7 @@ def test_a_sealer_that_slept_behind_its_commit_overwrites_no_later_head(
 # --- killed
 
 
+@pytest.mark.long
 def test_a_sealer_may_be_killed_at_any_moment(log: Log) -> None:
     """Before and after every statement, and before every change to a file, until one run is not hit any more."""
     killed = 0
