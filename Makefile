@@ -18,6 +18,8 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/countersign demo
 
+# Whoever turned it off in general has it here: the assertions of 480 modules are written out only once.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 

@@ -22,9 +22,9 @@ from .chain import check_entry
 from .deployment import open_operator_steps, open_steps
 from .entry import EntryDraft, check_trail
 from .errors import AppendError, MalformedError, NotFoundError, VerificationError
+from .home import os_user
 from .kinds import Kind
 from .ledger import Ledger
-from .migrate import os_user
 from .read import entries_statement, entry_of, rows_statement
 from .rows import BLOBS, CHECKPOINTS, TABLES, WRITES, BoundRow, bind, rows_member
 from .steps import Statement, Steps, run

@@ -22,10 +22,10 @@ from .chain import START, Link, check_keys_trail
 from .deployment import claimed_origin_steps, open_steps
 from .entry import KEYS_TRAIL, Entry, EntryDraft, check_trail
 from .errors import ConfigurationError, MalformedError, NotFoundError, VerificationError
+from .home import os_user
 from .keyfolder import DEPLOYMENT, KeyFolder
 from .kinds import Kind
 from .leaves import leaf_index_steps
-from .migrate import os_user
 from .note import Note, VerifierKey
 from .read import entries_statement, entry_of
 from .seal import Sealed, Sealer, open_sealer

@@ -1,10 +1,13 @@
-"""Where this machine keeps keys, trust and the embedded database."""
+"""Where this machine keeps keys, trust and the embedded database, and whose hands are on it."""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 from pathlib import Path
+
+from .entry import Actor
 
 
 def default_home(working_folder: Path, *, as_root: bool) -> Path:
@@ -23,3 +26,8 @@ def home_folder() -> Path:
     if configured := os.environ.get("COUNTERSIGN_HOME"):
         return Path(configured).expanduser().absolute()
     return default_home(Path.cwd(), as_root=hasattr(os, "geteuid") and os.geteuid() == 0)
+
+
+def os_user() -> Actor:
+    """Return the operating system's user as an actor."""
+    return Actor(f"uid:{os.getuid()}" if hasattr(os, "getuid") else f"user:{getpass.getuser()}", "os-user")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.util
 import io
-import os
 import secrets
 import shutil
 import time
@@ -26,8 +24,9 @@ from psycopg.rows import dict_row
 from .append import _KEYS_LOCK, Appender
 from .canonical import Json
 from .deployment import claimed_origin_steps
-from .entry import KEYS_TRAIL, Actor, EntryDraft, check_origin
+from .entry import KEYS_TRAIL, EntryDraft, check_origin
 from .errors import ConfigurationError, MalformedError
+from .home import os_user
 from .keyfolder import DEPLOYMENT, GRAPH, LOG, KeyFolder
 from .keys import introduction, log_introduction
 from .kinds import GRAPH_KINDS, Kind
@@ -251,11 +250,6 @@ def _is_whole(folder: KeyFolder) -> bool:
 
 def _introducing(detail: dict[str, Json]) -> EntryDraft:
     return EntryDraft(KEYS_TRAIL, Kind.KEY_INTRODUCED, actor=os_user(), detail=detail)
-
-
-def os_user() -> Actor:
-    """Return the operating system's user as an actor."""
-    return Actor(f"uid:{os.getuid()}" if hasattr(os, "getuid") else f"user:{getpass.getuser()}", "os-user")
 
 
 def _pending(folder: KeyFolder) -> KeyFolder:

@@ -12,9 +12,9 @@ import psycopg
 from countersign.audit.adopt_head import adopt_head
 from countersign.audit.deployment import check_reason, claimed_origin_steps, open_operator_steps
 from countersign.audit.errors import ConfigurationError
+from countersign.audit.home import os_user
 from countersign.audit.keyfolder import KeyFolder
 from countersign.audit.memory import Memory
-from countersign.audit.migrate import os_user
 from countersign.audit.note import VerifierKey
 from countersign.audit.outside import read_head
 from countersign.audit.restore import Found, LostOfTrail, examine, restore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import uuid
@@ -28,6 +29,10 @@ from countersign.service.embedded import EmbeddedDatabase, embedded
 ORIGIN = "test.invalid/suite"
 TEMPLATE = "countersign_template"
 _LOCK = 7_260_041
+
+
+# An administrator's connections that nobody uses, by address: to begin one costs more than most questions.
+_idle: dict[str, list[psycopg.Connection[Any]]] = {}
 
 
 def on_database(url: str, name: str) -> str:
@@ -66,13 +71,32 @@ class Database:
 
     def as_admin(self, sql: str, params: Any = None) -> int:
         """Do what only a dishonest administrator can: superuser, triggers off. Returns the number of rows touched."""
-        with psycopg.connect(self.admin_url) as conn:
-            conn.execute("SET session_replication_role = replica")
+        with self._administrator() as conn:
+            conn.execute("SET LOCAL session_replication_role = replica")
             return conn.execute(sql, params).rowcount
 
     def query(self, sql: str, params: Any = None) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.admin_url) as conn:
+        with self._administrator() as conn:
             return conn.execute(sql, params).fetchall()
+
+    @contextmanager
+    def _administrator(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection in a transaction of its own; the next one gets it, unless this one failed."""
+        idle = _idle.setdefault(self.admin_url, [])
+        # Nothing is prepared: the columns may be others the next time.
+        conn = idle.pop() if idle else psycopg.connect(self.admin_url, prepare_threshold=None)
+        try:
+            with conn.transaction():
+                yield conn
+        except BaseException:
+            conn.close()
+            raise
+        idle.append(conn)
+
+    def leave(self) -> None:
+        """Let go of every connection that is kept: a database that is copied must have no user."""
+        for conn in _idle.pop(self.admin_url, []):
+            conn.close()
 
     def kinds(self, trail: str) -> list[str]:
         """Return the kinds of a trail's entries, in order."""
@@ -82,6 +106,16 @@ class Database:
     async def saver(self) -> AsyncIterator[AsyncAuditedPostgresSaver]:
         async with AsyncAuditedPostgresSaver.from_conn_string(self.app_url, home=self.home) as saver:
             yield saver
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: it need not be looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +133,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(home: Path) -> Iterator[EmbeddedDatabase]:
     with embedded(home) as server:
+        _spare_the_disk(server)
         yield server
+
+
+def _spare_the_disk(server: EmbeddedDatabase) -> None:
+    """No test of this server cuts its power: what it commits is kept in the system's memory."""
+    with psycopg.connect(server.admin_url, autocommit=True) as conn:
+        for setting in ("fsync", "full_page_writes"):
+            conn.execute(f"ALTER SYSTEM SET {setting} = off")
+        conn.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -120,18 +163,24 @@ def fresh_database(server: EmbeddedDatabase, template: str, home: Path) -> Itera
     name = f"t_{uuid.uuid4().hex}"
     with ExitStack() as stack:
         conn = stack.enter_context(psycopg.connect(server.admin_url, autocommit=True))
-        conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))  # a template must have no other user while it is copied
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner")
-        conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-        yield Database(
-            name,
-            home,
-            on_database(server.app_url, name),
-            on_database(server.owner_url, name),
-            on_database(server.admin_url, name),
-            server,
-        )
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        database = copied(conn, server, template, home, name)
+        yield database
+        drop(conn, database)
+
+
+def copied(conn: psycopg.Connection[Any], server: EmbeddedDatabase, template: str, home: Path, name: str) -> Database:
+    """Return a copy of a database: by its files, which takes the server a third of what its own way takes."""
+    conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))  # a template must have no other user while it is copied
+    conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner STRATEGY file_copy".encode())
+    conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+    app, owner, admin = (on_database(url, name) for url in (server.app_url, server.owner_url, server.admin_url))
+    return Database(name, home, app, owner, admin, server)
+
+
+def drop(conn: psycopg.Connection[Any], database: Database) -> None:
+    """Remove a database, whoever still uses it."""
+    database.leave()
+    conn.execute(f"DROP DATABASE {database.name} WITH (FORCE)".encode())
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
-"""A process that carries out or finishes a scenario in a fork for every line it reads; the fork kills itself.
+"""Carrying out or finishing a scenario in a fork that kills itself.
 
-`python -m events.crash`, from the folder `tests`; a line is an `Order` in JSON. The answer is how the fork ended:
-`killed`, `survived` when it made fewer entries, or `failed`.
+It ends as `killed`, as `survived` when it made fewer entries, or as `failed`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,9 +18,8 @@ from typing import Any
 from countersign.audit import AsyncAuditedPostgresSaver, AuditedPostgresSaver
 from events.driving import adrive, afinish, drive, finish
 from events.scenarios import SCENARIOS, Scenario
-from forks import kill_this_process, serve
+from forks import forking, kill_this_process
 
-TESTS = Path(__file__).resolve().parents[1]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -43,19 +41,16 @@ Crash = Callable[[Order], str]
 
 
 @contextmanager
-def crashing() -> Iterator[Crash]:
-    """Run this module as a process of its own, and yield a function that gives it orders."""
-    command = [sys.executable, "-m", "events.crash"]
-    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def crashing(url: str, home: Path) -> Iterator[Crash]:
+    """Yield a function that carries out an order in a process of its own, and returns how that ended."""
+    usual = SCENARIOS[0].name
+    first = [Order(url, str(home), kind, usual, f"first-{uuid.uuid4()}", sys.maxsize) for kind in ("sync", "async")]
+    with forking(work, *map(_line, first)) as give:
+        yield lambda order: give(_line(order))
 
-        def crash(order: Order) -> str:
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(json.dumps(asdict(order)) + "\n")
-            process.stdin.flush()
-            return process.stdout.readline().strip()
 
-        yield crash
+def _line(order: Order) -> str:
+    return json.dumps(asdict(order))
 
 
 def die_behind(entries: int, saver: Any) -> None:
@@ -96,7 +91,3 @@ def work(line: str) -> None:
         carry_out(order, BY_NAME[order.scenario])
     else:
         asyncio.run(acarry_out(order, BY_NAME[order.scenario]))
-
-
-if __name__ == "__main__":
-    serve(work)

@@ -1,14 +1,12 @@
-"""A process that runs a case in a fork for every line it reads, and kills the fork with SIGKILL at a chosen statement.
+"""Running a case in a fork that kills itself with SIGKILL at a chosen statement.
 
-`python -m integration.crash URL HOME`, from the folder `tests`; a line is `WAY WHEN NTH THREAD`, where the way is
-`straight`, or `long` when another process goes on with the trail before the first save of each sort. The answer is how
-the fork ended.
+A line is `WAY WHEN NTH THREAD URL HOME`, where the way is `straight`, or `long` when another process goes on with the
+trail before the first save of each sort.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 from langgraph.types import Command
 
 from countersign.audit import attach
-from forks import kill_this_process, serve
+from forks import kill_this_process
 from graphs import NEW_ORDER, order_graph
 from integration.faults import Act, going_on_elsewhere, watched_saver
 
@@ -34,10 +32,5 @@ async def case(url: str, home: Path, way: str, watch: Act, thread: str) -> None:
 
 
 def work(line: str) -> None:
-    way, when, nth, thread = line.split()
-    url, home = sys.argv[1], Path(sys.argv[2])
-    asyncio.run(case(url, home, way, Act(int(nth), when, lambda _: kill_this_process()), thread))
-
-
-if __name__ == "__main__":
-    serve(work)
+    way, when, nth, thread, url, home = line.split(maxsplit=5)
+    asyncio.run(case(url, Path(home), way, Act(int(nth), when, lambda _: kill_this_process()), thread))

@@ -1,7 +1,6 @@
-"""A process that exports in a fork for every line it reads; the fork kills itself at the nth moment.
+"""Exporting in a fork that kills itself at the nth moment: around a statement, or before a change to a file beside OUT.
 
-`python -m integration.export_crash`, from the folder `tests`; a line is `NTH WHAT URL HOME OUT`, where the moments are
-those around statements or those before changes to files beside OUT. The answer is how the fork ended.
+A line is `NTH WHAT URL HOME OUT`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import psycopg
 
 from countersign.service.database import Database
 from countersign.service.export_command import export_trail
-from forks import kill_this_process, serve
+from forks import kill_this_process
 from integration.sealing import Blow, WatchedConnection, watch_files
 
 
@@ -34,7 +33,3 @@ def watch_statements(blow: Blow) -> None:
         return conn
 
     psycopg.connect = connect
-
-
-if __name__ == "__main__":
-    serve(work)

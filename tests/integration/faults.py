@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from conftest import _LOCK, Database, on_database
+from conftest import Database
 from countersign.audit import AsyncAuditedPostgresSaver, steps
 from countersign.audit.append import Appender
 from countersign.audit.deployment import open_steps
 from countersign.audit.entry import EntryDraft
 from countersign.audit.keyfolder import DEPLOYMENT, GRAPH
 from countersign.audit.steps import run
-from countersign.service.embedded import EmbeddedDatabase
 
 
 class Watch(Protocol):
@@ -174,16 +172,3 @@ def assert_honest(database: Database, trail: str | None = None) -> None:
     report = database.verify(trail)
     assert [finding.message for finding in report.findings] == []
     assert report.verdict == "passed"
-
-
-@contextmanager
-def database_of_a_module(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
-    """Yield a copy of the template for many tests that leave it honest: making one takes longer than they do."""
-    name = f"t_{uuid.uuid4().hex}"
-    with psycopg.connect(server.admin_url, autocommit=True) as conn:
-        conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner".encode())
-        conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-        app, owner, admin = (on_database(url, name) for url in (server.app_url, server.owner_url, server.admin_url))
-        yield Database(name, home, app, owner, admin, server)
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

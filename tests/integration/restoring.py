@@ -14,7 +14,7 @@ from countersign.audit.restore import Restored, restore
 from countersign.audit.seal import open_sealer
 from countersign.audit.steps import run
 from countersign.audit.treehead import TreeHead
-from forks import kill_this_process, serve
+from forks import kill_this_process
 from integration.sealing import Blow, Log, WatchedConnection, open_appender, watch_files
 
 OPERATOR = Actor("uid:1000", "os-user")
@@ -124,7 +124,3 @@ def work(line: str) -> None:
             restore(conn, sealer, appender, reason=REASON, actor=OPERATOR)
         else:
             adopt_head(conn, sealer.memory, sealer._trust, appender, reason=REASON, actor=OPERATOR)
-
-
-if __name__ == "__main__":
-    serve(work)

@@ -1,16 +1,16 @@
-"""A process that does one thing to a thread for each line it reads, and can be held at a place in between.
+"""A process that does one thing to a thread for each Job that it is sent, and can be held at a place in between.
 
-`python -m integration.resumer`, from the folder `tests`; a line is a Job in JSON. At the job's `hold` it says `held`
-and waits for a line; when the job is over it says `done`, or why it was refused. Every hold but that at a pause is
+At the job's `hold` it says `held` and waits to be told to go on; when the job is over it says `done`, or why it was
+refused. Every hold but that at a pause is
 where a user's own code runs: in a node, or in the `repr` of an answer that is recorded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Line
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,6 @@ class Job:
     hold: str | None = None
     asking: bool = False
 
-    def line(self) -> str:
-        return json.dumps(asdict(self))
-
 
 @dataclass
 class Answer:
@@ -57,19 +54,15 @@ class Answer:
 
 _held: set[str] = set()
 _job: Job | None = None
+_line: Line | None = None
 
 
 def _hold(place: str) -> None:
-    """Say `held` and wait for a line, where the job is to be held here; once a job."""
-    if _job and _job.hold == place and place not in _held:
+    """Say `held` and wait, where the job is to be held here; once a job."""
+    if _line and _job and _job.hold == place and place not in _held:
         _held.add(place)
-        say("held")
-        sys.stdin.readline()
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        _line.send("held")
+        _line.recv()
 
 
 def _node(name: str) -> Any:
@@ -143,14 +136,13 @@ def hold_pauses() -> None:
     Handler._pause_plan = held  # type: ignore[assignment, method-assign]
 
 
-def main() -> None:
-    global _job  # noqa: PLW0603 - nodes have no other way to it
+def main(line: Line) -> None:
+    """Do what is sent, until the line is closed."""
+    global _job, _line  # noqa: PLW0603 - nodes have no other way to them
     hold_pauses()
-    for line in sys.stdin:
-        _held.clear()
-        _job = Job(**json.loads(line))
-        say(work(_job))
-
-
-if __name__ == "__main__":
-    main()
+    _line = line
+    with suppress(EOFError):
+        while True:
+            _job = line.recv()
+            _held.clear()
+            line.send(work(_job))

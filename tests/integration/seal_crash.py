@@ -1,14 +1,11 @@
-"""A process that seals in a fork for every line it reads; the fork kills itself at the nth moment.
-
-`python -m integration.seal_crash`, from the folder `tests`; a line is `NTH URL HOME`. The answer is how the fork ended.
-"""
+"""Sealing in a fork that kills itself at the nth moment; a line is `NTH URL HOME`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from countersign.audit.seal import open_sealer
-from forks import kill_this_process, serve
+from forks import kill_this_process
 from integration.sealing import Blow, WatchedConnection, watch_files
 
 
@@ -21,7 +18,3 @@ def work(line: str) -> None:
         conn.blow = blow
         sealer.sweep(conn)
         sealer.seal(conn)
-
-
-if __name__ == "__main__":
-    serve(work)

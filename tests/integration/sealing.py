@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from conftest import Database, on_database
+from conftest import Database, copied, drop
 from countersign.audit.append import Appender
 from countersign.audit.entry import EntryDraft
 from countersign.audit.keyfolder import DEPLOYMENT, KeyFolder
@@ -179,15 +178,14 @@ def own_log(database: Database, home: Path) -> Log:
 @contextmanager
 def restored(log: Log) -> Iterator[Log]:
     """Yield a copy of the database as it is now, with the one memory as it will be by then."""
-    name = f"r_{uuid.uuid4().hex}"
-    with psycopg.connect(log.database.server.admin_url, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {log.database.name} OWNER countersign_owner".encode())
-        ours = log.database
-        app, owner, admin = (on_database(url, name) for url in (ours.app_url, ours.owner_url, ours.admin_url))
+    server = log.database.server
+    log.database.leave()
+    with psycopg.connect(server.admin_url, autocommit=True) as conn:
+        copy = copied(conn, server, log.database.name, log.home, f"r_{uuid.uuid4().hex}")
         try:
-            yield Log(replace(ours, name=name, app_url=app, owner_url=owner, admin_url=admin), log.seen)
+            yield Log(copy, log.seen)
         finally:
-            conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            drop(conn, copy)
 
 
 def open_appender(
@@ -201,15 +199,6 @@ def open_appender(
     appender = Appender(folder.trust(), [(("*",), folder.key(DEPLOYMENT))], now=now)
     run(conn, appender.ring_steps())
     return appender
-
-
-def ask(process: subprocess.Popen[str], line: str) -> str:
-    """Return how the fork ended that a process of forks.py made for this line."""
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
-    return process.stdout.readline().strip()
 
 
 class Blow:

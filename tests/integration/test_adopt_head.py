@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -19,8 +17,9 @@ from countersign.audit.merkle import EMPTY_ROOT
 from countersign.audit.note import Note, parse_note, sign
 from countersign.audit.outside import read_head
 from countersign.audit.treehead import TreeHead
-from integration.restoring import REASON, Backup, adopt_log, check_goes_on, files, lose_memory, restore_log
-from integration.sealing import Log, ask, own_log, restored
+from forks import forking
+from integration.restoring import REASON, Backup, adopt_log, check_goes_on, files, lose_memory, restore_log, work
+from integration.sealing import Log, own_log, restored
 from unit.heads import cosigned, note_of
 
 TESTS = Path(__file__).parents[1]
@@ -263,15 +262,15 @@ def test_one_who_waited_does_not_replace_it(sealed: Log, monkeypatch: pytest.Mon
 # --- killed
 
 
+@pytest.mark.long
 def test_adopting_may_be_killed_at_any_moment(sealed: Log) -> None:
     """There is no memory or a whole one, never one without its entry, and a further try always goes on."""
-    command = [sys.executable, "-m", "integration.restoring"]
     killed = stood = 0
-    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forking(work) as give:
         for nth in range(1, 1000):
             shutil.rmtree(sealed.memory.path, ignore_errors=True)
             before = adoptions(sealed)
-            end = ask(process, f"adopt-head {nth} {sealed.database.app_url} {sealed.home}")
+            end = give(f"adopt-head {nth} {sealed.database.app_url} {sealed.home}")
             assert end in ("killed", "survived"), end
             assert adoptions(sealed) in (before, before + 1)
             if sealed.memory.path.exists():
@@ -286,8 +285,6 @@ def test_adopting_may_be_killed_at_any_moment(sealed: Log) -> None:
             if end == "survived":
                 break
             killed += 1
-        assert process.stdin
-        process.stdin.close()
     assert killed > 40
     assert stood > 1
     assert adoptions(sealed) <= killed

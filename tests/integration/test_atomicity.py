@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -17,10 +14,10 @@ from psycopg import AsyncConnection
 
 from conftest import Database
 from countersign.audit import AppendError, attach
+from forks import forking
 from graphs import NEW_ORDER, Order, order_graph, thread
+from integration.crash import work
 from integration.faults import Act, assert_honest, going_on_elsewhere, watched_saver
-
-TESTS = Path(__file__).parent.parent
 
 
 async def finish(database: Database, trail: str) -> None:
@@ -36,43 +33,29 @@ async def finish(database: Database, trail: str) -> None:
     assert database.kinds(trail)[-1] == "run.completed"
 
 
-class Crasher:
-    """Runs cases in a process of their own that kills itself."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def run(self, way: str, when: str, nth: int, trail: str) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{way} {when} {nth} {trail}\n".encode())
-        return (await self.process.stdout.readline()).decode().strip()
+Crash = Callable[[str, str, int, str], str]
 
 
 @pytest.fixture
-async def crasher(database: Database) -> AsyncIterator[Crasher]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "integration.crash", database.app_url, str(database.home),
-        cwd=TESTS, env=os.environ | {"PYTHONPATH": str(TESTS)},
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    yield Crasher(process)
-    assert process.stdin
-    process.stdin.close()
-    await process.wait()
+def crash(database: Database) -> Iterator[Crash]:
+    """Yield a function that runs a case in a process that kills itself, and returns how it ended."""
+    there = f"{database.app_url} {database.home}"
+    with forking(work, f"straight before {sys.maxsize} first {there}") as give:
+        yield lambda way, when, nth, trail: give(f"{way} {when} {nth} {trail} {there}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("way", "when", "at_least"), [("straight", "before", 12), ("straight", "after", 12), ("long", "before", 18)]
 )
 async def test_killed_between_any_two_statements_of_a_case(
-    database: Database, crasher: Crasher, way: str, when: str, at_least: int
+    database: Database, crash: Crash, way: str, when: str, at_least: int
 ) -> None:
     """`long` is the way a save takes when another process went on with the trail: step by step in a transaction."""
     ends: list[str] = []
     while ends[-1:] != ["survived"]:
         trail = str(uuid.uuid4())
-        ends.append(await crasher.run(way, when, len(ends) + 1, trail))
+        ends.append(crash(way, when, len(ends) + 1, trail))
         assert ends[-1] in ("killed", "survived")
         assert_honest(database, trail)
         await finish(database, trail)
@@ -123,6 +106,7 @@ async def cut(database: Database, way: str, nth: int, trail: str) -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "at_least"), [("straight", 5), ("long", 5)])
 async def test_cut_off_before_any_statement_of_a_run(database: Database, way: str, at_least: int) -> None:
     cuts = 0

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from conftest import Database
+from conftest import Database, fresh_database
 from countersign.audit import (
     AppendError,
     AsyncAuditedPostgresSaver,
@@ -28,14 +28,14 @@ from countersign.audit import (
 from countersign.audit.append import trail_lock
 from countersign.service.embedded import EmbeddedDatabase
 from graphs import NEW_ORDER, Order, order_graph, thread
-from integration.faults import assert_honest, database_of_a_module, rows_of
+from integration.faults import assert_honest, rows_of
 
 Invoke = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture(scope="module")
 def shared(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
-    with database_of_a_module(server, template, home) as shared:
+    with fresh_database(server, template, home) as shared:
         yield shared
 
 

@@ -13,18 +13,18 @@ from typing import Any, TypedDict
 import pytest
 from langgraph.graph import END, START, StateGraph
 
-from conftest import Database
+from conftest import Database, fresh_database
 from countersign.audit import AppendError, AsyncAuditedPostgresSaver, AuditError, attach
 from countersign.service.embedded import EmbeddedDatabase
 from graphs import thread
-from integration.faults import assert_honest, database_of_a_module, rows_of
+from integration.faults import assert_honest, rows_of
 
 Invoke = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture(scope="module")
 def shared(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
-    with database_of_a_module(server, template, home) as shared:
+    with fresh_database(server, template, home) as shared:
         yield shared
 
 

@@ -47,12 +47,17 @@ def run_demo(database: Database, out: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def demonstrated(database: Database, tmp_path: Path) -> tuple[Database, Path, str]:
-    database = own_log(database, tmp_path / "home").database
-    done = run_demo(database, tmp_path / "out")
+def demonstrate(database: Database, folder: Path) -> tuple[Database, Path, str]:
+    database = own_log(database, folder / "home").database
+    done = run_demo(database, folder / "out")
     assert done.returncode == 0, done.stdout + done.stderr
-    return database, tmp_path / "out", done.stdout
+    return database, folder / "out", done.stdout
+
+
+@pytest.fixture(scope="module")
+def demonstrated(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> tuple[Database, Path, str]:
+    """Return one demonstration for all tests that only look at it, or put back what they change."""
+    return demonstrate(shared_database, tmp_path_factory.mktemp("demonstrated"))
 
 
 def test_the_demonstration_approves_rejects_revises_and_is_not_fooled(
@@ -143,10 +148,8 @@ def test_the_files_hold_the_whole_revised_trail(demonstrated: tuple[Database, Pa
     assert json.loads((out / "verify.json").read_text())["verdict"] == "passed"
 
 
-def test_it_can_be_repeated_in_one_database_which_then_verifies(
-    demonstrated: tuple[Database, Path, str], tmp_path: Path
-) -> None:
-    database, _, _ = demonstrated
+def test_it_can_be_repeated_in_one_database_which_then_verifies(database: Database, tmp_path: Path) -> None:
+    database, _, _ = demonstrate(database, tmp_path)
     again = run_demo(database, tmp_path / "again")
     assert again.returncode == 0, again.stdout + again.stderr
     report = database.verify()

@@ -27,10 +27,11 @@ from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Verdict
 from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.bundle import bundle_file
+from forks import forking
 from graphs import NEW_ORDER, order_graph, thread
+from integration.export_crash import work
 from integration.exporting import CASE, Bundle, add, add_case, cosign_head, export, exports
 from integration.sealing import Log, own_log
-from integration.sealing import ask as ask_fork
 from tamper.tools import append_forged
 from unit.heads import WITNESS, witness_key
 
@@ -446,13 +447,12 @@ def test_an_entry_that_cannot_be_sealed_is_told(log: Log, out: Path) -> None:
 
 @pytest.mark.parametrize(("what", "stride", "least"), [("files", 1, 2), ("statements", 13, 8)])
 def test_a_killed_export_leaves_no_half_file(log: Log, out: Path, what: str, stride: int, least: int) -> None:
-    command = [sys.executable, "-m", "integration.export_crash"]
     killed = 0
     add_case(log, 20)
-    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forking(work) as give:
         for nth in range(1, 3000, stride):
             path = out.with_name(f"{nth}.zip")
-            end = ask_fork(process, f"{nth} {what} {log.database.app_url} {log.home} {path}")
+            end = give(f"{nth} {what} {log.database.app_url} {log.home} {path}")
             assert end in ("killed", "survived"), end
             if path.exists():
                 assert verify_bundle(path, log.trust).verdict is Verdict.PASSED
@@ -460,8 +460,6 @@ def test_a_killed_export_leaves_no_half_file(log: Log, out: Path, what: str, str
                 break
             killed += 1
         assert path.exists()
-        assert process.stdin
-        process.stdin.close()
     assert killed >= least
     assert {file.suffix for file in out.parent.iterdir()} <= {".zip", ".new"}
     log.seal()

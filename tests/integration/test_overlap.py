@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.connection import Connection as Line
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import psycopg
@@ -24,22 +23,21 @@ from countersign.audit import AsyncAuditedPostgresSaver, AuditedPostgresSaver, a
 from countersign.audit.verify import Verdict
 from countersign.audit.verify_database import verify_database
 from events.reading import bodies
+from forks import another
 from graphs import NEW_ORDER, Order, thread
 from integration.adopting import command, wait_until
 from integration.faults import assert_honest
-from integration.resumer import Job, graph
-
-TESTS = Path(__file__).resolve().parents[1]
+from integration.resumer import Job, graph, main
 
 
 class Process:
     """Another process, which does one job after the other on any database it is told of."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, process: BaseProcess, line: Line) -> None:
+        self._process, self._line = process, line
 
     def begin(self, job: Job) -> None:
-        self._say(job.line())
+        self._line.send(job)
 
     def held(self, job: Job) -> None:
         """Begin a job, and wait until it is held."""
@@ -53,32 +51,22 @@ class Process:
 
     def go(self) -> str:
         """Let it go on from where it is held, and return how it ended."""
-        self._say("go")
+        self._line.send("go")
         return self.told()
 
     def told(self) -> str:
         """Wait for the next that it says: `held`, `done`, or why it was refused."""
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
+        return str(self._line.recv())
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        self._process.join()
 
 
 @contextmanager
 def started() -> Iterator[Process]:
-    words = [sys.executable, "-m", "integration.resumer"]
-    with subprocess.Popen(words, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Process(process)
-        finally:
-            process.kill()
+    with another(main) as (process, line):
+        yield Process(process, line)
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
-import sys
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 
@@ -16,8 +14,9 @@ from countersign.audit import ConfigurationError
 from countersign.audit.entry import EntryDraft
 from countersign.audit.restore import examine
 from countersign.audit.seal import open_sealer
-from integration.restoring import Backup, check_goes_on, restore_log
-from integration.sealing import Log, ask, open_appender, own_log, restored
+from forks import forking
+from integration.restoring import Backup, check_goes_on, restore_log, work
+from integration.sealing import Log, open_appender, own_log, restored
 
 TESTS = Path(__file__).parents[1]
 
@@ -101,15 +100,15 @@ def lose(log: Log) -> None:
     backup.bring_back()
 
 
+@pytest.mark.long
 def test_a_restore_may_be_killed_at_any_moment(log: Log) -> None:
     """What was done the next sealer goes on with, what was not the next restore does. Each loss is behind the last."""
-    command = [sys.executable, "-m", "integration.restoring"]
     killed = done = 0
     lose(log)
-    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forking(work) as give:
         for nth in range(1, 1000):
             before = log.database.query(COUNTS)
-            end = ask(process, f"restore {nth} {log.database.app_url} {log.home}")
+            end = give(f"restore {nth} {log.database.app_url} {log.home}")
             assert end in ("killed", "survived"), end
             killed += end == "killed"
             if restorations(log) == done:
@@ -125,8 +124,6 @@ def test_a_restore_may_be_killed_at_any_moment(log: Log) -> None:
             if end == "survived":
                 break
             lose(log)
-        assert process.stdin
-        process.stdin.close()
     assert killed > 40
     assert done > 8
     log.check_consistency()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,9 @@ from countersign.audit.keyfolder import LOG
 from countersign.audit.merkle import verify_inclusion
 from countersign.audit.seal import open_sealer
 from countersign.audit.tiles import Tile
-from integration.sealing import Log, ask, open_appender, own_log
-
-TESTS = Path(__file__).parents[1]
+from forks import CONTEXT, begin_forking, forking
+from integration.seal_crash import work
+from integration.sealing import Log, open_appender, own_log
 
 
 @pytest.fixture
@@ -155,10 +152,10 @@ def append_often(url: str, home: Path, trail: str, times: int) -> None:
 
 
 def test_two_sealers_race_while_others_append(log: Log) -> None:
-    spawn = multiprocessing.get_context("spawn")
+    begin_forking()
     url = log.database.app_url
-    workers = [spawn.Process(target=seal_often, args=(url, log.home, 60)) for _ in range(2)]
-    workers += [spawn.Process(target=append_often, args=(url, log.home, f"case-{n}", 60)) for n in range(2)]
+    workers = [CONTEXT.Process(target=seal_often, args=(url, log.home, 60)) for _ in range(2)]
+    workers += [CONTEXT.Process(target=append_often, args=(url, log.home, f"case-{n}", 60)) for n in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -192,21 +189,19 @@ def test_a_sealer_that_slept_behind_its_commit_overwrites_no_later_head(
 # --- killed
 
 
+@pytest.mark.long
 def test_a_sealer_may_be_killed_at_any_moment(log: Log) -> None:
     """Before and after every statement, and before every change to a file, until one run is not hit any more."""
-    command = [sys.executable, "-m", "integration.seal_crash"]
     killed = 0
-    with subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forking(work) as give:
         for nth in range(1, 1000):
             log.append(f"case-{nth % 3}", 130)  # every other time a tile is filled
-            end = ask(process, f"{nth} {log.database.app_url} {log.home}")
+            end = give(f"{nth} {log.database.app_url} {log.home}")
             assert end in ("killed", "survived"), end
             log.look()
             if end == "survived":
                 break
             killed += 1
-        assert process.stdin
-        process.stdin.close()
     assert killed > 45
     log.seal()
     log.check()

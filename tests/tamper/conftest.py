@@ -14,7 +14,7 @@ from typing import Protocol
 import psycopg
 import pytest
 
-from conftest import ORIGIN, Database, on_database
+from conftest import ORIGIN, Database, copied, drop
 from countersign.audit.keyfolder import KeyFolder
 from countersign.service.embedded import EmbeddedDatabase
 from tamper.cases import run_honest_cases
@@ -65,9 +65,8 @@ class Stand:
 
     def _make(self) -> Database:
         database = self._stack.enter_context(self._copies())
-        database.as_admin("CREATE SCHEMA pristine")
-        for table in TABLES:
-            database.as_admin(f"CREATE TABLE pristine.{_bare(table)} AS SELECT * FROM {table}")
+        kept = (f"CREATE TABLE pristine.{_bare(table)} AS SELECT * FROM {table}" for table in TABLES)
+        database.as_admin("; ".join(("CREATE SCHEMA pristine", *kept)))
         return database
 
     def _shape_now(self) -> object:
@@ -112,33 +111,24 @@ def honest_template(server: EmbeddedDatabase, template: str, home: Path) -> str:
             asyncio.run(run_honest_cases(database))
             seal_in_batches(database, 8)
             _drop_constraints(database)
+            database.leave()
             conn.execute(f"ALTER DATABASE {name} RENAME TO {HONEST}")
     return HONEST
 
 
 @contextmanager
 def _copy(server: EmbeddedDatabase, template: str, home: Path) -> Iterator[Database]:
-    name = f"h_{uuid.uuid4().hex}"
     with psycopg.connect(server.admin_url, autocommit=True) as conn:
-        yield _create(conn, server, template, home, name)
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        database = _create(conn, server, template, home, f"h_{uuid.uuid4().hex}")
+        yield database
+        drop(conn, database)
 
 
 def _create(conn: psycopg.Connection, server: EmbeddedDatabase, template: str, home: Path, name: str) -> Database:
-    """A template must have no other user while it is copied: hence the lock that copies elsewhere take as well."""
-    conn.execute("SELECT pg_advisory_lock(7260041)")
-    conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner")
-    conn.execute("SELECT pg_advisory_unlock(7260041)")
+    database = copied(conn, server, template, home, name)
     # Whether commits survive a power cut is not in question here.
     conn.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    return Database(
-        name,
-        home,
-        on_database(server.app_url, name),
-        on_database(server.owner_url, name),
-        on_database(server.admin_url, name),
-        server,
-    )
+    return database
 
 
 def _drop_constraints(database: Database) -> None:
