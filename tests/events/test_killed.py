@@ -85,7 +85,8 @@ def verify(shared_database: Database) -> Iterator[Verify]:
     """Yield a function that verifies one trail, on one connection: a new one would cost more than the rest of it."""
     with psycopg.connect(shared_database.app_url, autocommit=True) as conn:
         trust = shared_database.trust
-        yield lambda trail: verify_database(conn, trust, trail=trail)
+        outside = shared_database.outside
+        yield lambda trail: verify_database(conn, trust, outside=outside, trail=trail)
 
 
 @pytest.mark.parametrize(("scenario", "kind"), CASES, ids=[f"{s.name}-{kind}" for s, kind in CASES])

@@ -154,7 +154,7 @@ NONSENSE: dict[str, tuple[str, str]] = {
     "a module that exits": ("exits:graph", "Importing exits failed: SystemExit: 3"),
     "a module that is no Python": ("broken.py:graph", "SyntaxError"),
     "a file that is no text": ("binary.py:graph", "Importing binary.py failed"),
-    "a module that needs another": ("needs:graph", "No module named 'not_installed'"),
+    "a module that needs another": ("lacking:graph", "No module named 'not_installed'"),
     "a relative name": (".orders:graph", "Importing .orders failed"),
     "a name with a space": ("or ders:graph", "There is no module 'or ders'"),
 }
@@ -167,7 +167,7 @@ def test_nonsense_is_answered_in_a_sentence(here: Path, target: str, said: str) 
     (here / "exits.py").write_text("import sys; sys.exit(3)")
     (here / "broken.py").write_text("def graph(:\n")
     (here / "binary.py").write_bytes(b"\x00\xff\xfe")
-    (here / "needs.py").write_text("import not_installed")
+    (here / "lacking.py").write_text("import not_installed")
     (here / "folder.py").mkdir()
     assert_one_sentence(check(target), said)
 

@@ -36,7 +36,11 @@ def printed(conn: psycopg.Connection[Any], document: str) -> str:
 @given(DOCUMENTS)
 def test_the_forecast_is_what_the_server_prints(conn: psycopg.Connection[Any], document: Any) -> None:
     foretold = jsonb_text(document)
-    assert foretold == printed(conn, json.dumps(document))
+    sent = json.dumps(document)
+    if "\\u0000" in sent:  # taken for NUL, which costs time and nothing else
+        assert foretold is None
+        return
+    assert foretold == printed(conn, sent)
     assert foretold == printed(conn, foretold)
 
 

@@ -219,7 +219,8 @@ def _replay(scene: Scene) -> None:
     for table in ("entries", "payloads"):
         scene.sql(
             f"CREATE TEMP TABLE replayed AS SELECT * FROM audit.{table} WHERE trail = '{STATIC}'; "
-            f"UPDATE replayed SET trail = 'case-other'; INSERT INTO audit.{table} SELECT * FROM replayed",
+            f"UPDATE replayed SET trail = 'case-other'; INSERT INTO audit.{table} SELECT * FROM replayed; "
+            "DROP TABLE replayed",
         )
 
 

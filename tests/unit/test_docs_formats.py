@@ -161,7 +161,7 @@ def _report() -> Report:
     report.rebuilt = Rebuilt(size=head.size, heads=2, last=head)
     memory = Known(note, head, TileReader(lambda _: b"".join(leaves), tree_size=head.size, root_hash=head.root), [])
     empty = MagicMock()  # a database in which nothing else is said of the log
-    empty.cursor.return_value.__enter__.return_value.fetchall.return_value = []
+    empty.cursor.return_value.__enter__.return_value.pgresult = None
     say_log(empty, Outside(LogTrust((key,)), memory), None, report)
     return report
 

@@ -160,7 +160,7 @@ RUNS: list[tuple[str, list[str], str | None, int, str]] = [
     ("credential", [], "csa_good\n", 0, f"checked: entries (the bodies of {LOG.size} leaves, 0 of them"),
     ("a wrong credential", [], "csa_bad", 3, "missing: entries (https://log.invalid/log/tile/entries/000 is refused"),
     ("no credential in the file", [], "\n", 2, "holds no credential"),
-    ("witnessed", WITNESS, None, 0, "checked: witnesses (witness.invalid; 1 are asked for)"),
+    ("witnessed", WITNESS, None, 0, "checked: witnesses (witness.invalid at 2025-03-01 12:30:15Z; 1 are asked for)"),
     ("another witness", ["--witness", witness_key(OTHER).text], None, 3, "missing: witnesses (0 cosigned"),
     ("a quorum", [*WITNESS, "--witness", witness_key(OTHER).text, "--quorum", "1"], None, 0, "verdict: passed"),
     ("no such quorum", [*WITNESS, "--quorum", "2"], None, 2, "1 witnesses cannot make a quorum of 2"),
