@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import psycopg
 
 from countersign.audit.errors import VerificationError
-from countersign.audit.export import Ask, await_cosignatures, check_exportable, open_exporter, record_export
+from countersign.audit.export import Ask, Exporter, await_cosignatures, check_exportable, open_exporter, record_export
 from countersign.audit.gather import TOKEN, gathered
 from countersign.audit.note import Note, VerifierKey
 from countersign.audit.outside import read_outside
@@ -66,10 +66,10 @@ def export_trail(
         psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn,
     ):
         exporter = open_exporter(conn, target.home)
-        outside = read_outside(exporter.trust, exporter.sealer.memory)
-        _check_verified(verify_database(conn, exporter.appender.trust, outside=outside, trail=trail), trail)
         witnesses = Witnessing(conn, exporter.sealer, None)
         witnesses.check()
+        exporter.sealer.seal(conn)  # or whatever keeps the log from being gone on with
+        _check_verified(_verified(conn, exporter, trail), trail)
         entry = record_export(conn, exporter, trail)
         await_cosignatures(conn, exporter, entry, wait, ask or (lambda *_: _ask(witnesses, wait)))
         if tokens is not None:
@@ -80,6 +80,13 @@ def export_trail(
             report = file.write(contents, trust)
         cosigners = tuple(witnesses.cosigners(contents.head))
     return Export(out, trail, entry.seq, contents.head, TOKEN in contents.others, trust, report, cosigners)
+
+
+def _verified(conn: psycopg.Connection[Any], exporter: Exporter, trail: str) -> Report:
+    """Return the report on one trail. The whole log is not read: what a bundle proves of it is verified there."""
+    outside = read_outside(exporter.trust, exporter.sealer.memory)
+    since = outside.memory.head if outside.memory else None
+    return verify_database(conn, exporter.appender.trust, outside=outside, since=since, trail=trail)
 
 
 def _ask(witnesses: Witnessing, wait: float) -> None:

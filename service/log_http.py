@@ -74,7 +74,8 @@ def log_server(folder: KeyFolder) -> Server:
         from .log_routes import log_router  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
-            f"What serves HTTP is not installed ({error.name}).", remedy="Run: pip install '/path/to/this/clone[service]'"
+            f"What serves HTTP is not installed ({error.name}).",
+            remedy="Run: pip install '/path/to/this/clone[service]'",
         ) from error
     app = Litestar([log_router(Memory.of(folder).path, auditors_file(folder))], openapi_config=None)
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))

@@ -32,7 +32,8 @@ def run_witness(state: Path, listen: str, logs: Sequence[str], name: str | None)
         from .witness_server import serve, witness_app  # noqa: PLC0415 - the other commands need no server
     except ImportError as error:
         raise ConfigurationError(
-            f"What serves HTTP is not installed ({error.name}).", remedy="Run: pip install '/path/to/this/clone[service]'"
+            f"What serves HTTP is not installed ({error.name}).",
+            remedy="Run: pip install '/path/to/this/clone[service]'",
         ) from error
     if not logs:
         raise ConfigurationError(
