@@ -13,9 +13,14 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from conftest import ORIGIN, Database
 from countersign.audit import ConfigurationError, VerificationError
+from countersign.audit.adopt_head import adopt_head
+from countersign.audit.deployment import open_operator_steps
+from countersign.audit.entry import Actor
+from countersign.audit.memory import Known
 from countersign.audit.merkle import EMPTY_ROOT
 from countersign.audit.note import Note, parse_note, sign
 from countersign.audit.outside import read_head
+from countersign.audit.steps import run
 from countersign.audit.treehead import TreeHead
 from forks import forking
 from integration.restoring import REASON, Backup, adopt_log, check_goes_on, files, lose_memory, restore_log, work
@@ -316,3 +321,18 @@ def test_a_moved_sealer_goes_on_with_the_old_heads(sealed: Log) -> None:
         moved.seal()
         moved.check()
         moved.check_consistency()
+
+
+def test_who_knows_a_later_head_stops_it_before_anything_is_done(sealed: Log) -> None:
+    before = adoptions(sealed)
+    shutil.rmtree(sealed.memory.path)
+
+    def knows_better(known: Known) -> None:
+        raise VerificationError(f"A witness knows more than {known.head.size} leaves.", check="witness")
+
+    actor = Actor("uid:0", "os-user")
+    with sealed.connected() as conn:
+        appender = run(conn, open_operator_steps(sealed.home))
+        with pytest.raises(VerificationError, match="knows more than"):
+            adopt_head(conn, sealed.memory, sealed.trust, appender, reason="disk", actor=actor, vouched=knows_better)
+    assert (sealed.memory.path.exists(), adoptions(sealed)) == (False, before)

@@ -74,6 +74,22 @@ def test_seal_watch_goes_on_and_ends_cleanly(log: Log, number: int) -> None:
     log.check()
 
 
+def test_a_watch_whose_connection_breaks_goes_on(log: Log) -> None:
+    with command(log, "seal", "--watch") as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith("Sealed 3 entries")
+        log.database.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            (log.database.name,),
+        )
+        assert "Trying again" in process.stderr.readline()
+        log.append("case")
+        assert process.stdout.readline().startswith("Sealed 1 entries")
+        process.terminate()
+        assert process.wait() == 0
+
+
 def test_keys_export_prints_the_key_that_opens_the_heads(log: Log) -> None:
     with command(log, "keys", "export", "--vkey") as process:
         out, _ = process.communicate()
