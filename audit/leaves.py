@@ -26,6 +26,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 _LAST_HEAD = "SELECT number, tree_size, note FROM audit.heads ORDER BY number DESC LIMIT 1"
 _LAST_LEAF = "SELECT leaf_index FROM audit.leaves ORDER BY leaf_index DESC LIMIT 1"
 _NEXT_HEAD = "SELECT number, tree_size, note FROM audit.heads WHERE tree_size > %s::bigint ORDER BY tree_size LIMIT 1"
+_BEYOND = "SELECT EXISTS (SELECT FROM audit.heads WHERE number > %s::bigint)"
 _ADD_HEAD = "INSERT INTO audit.heads (number, tree_size, note) VALUES (%s, %s, %s) RETURNING number, tree_size, note"
 _WAITING: LiteralString = "SELECT EXISTS (SELECT FROM countersign.unsealed WHERE trail <> ALL(%s::text[]))"
 # In the order in which they came, as far as the table keeps it.
@@ -143,6 +144,12 @@ def next_head_steps(size: int) -> Steps[StoredHead | None]:
     """Return the first stored head whose tree has more than `size` leaves, if there is one."""
     rows = yield Statement(_NEXT_HEAD, (size,))
     return StoredHead(*rows[0]) if rows else None
+
+
+def has_head_beyond_steps(number: int) -> Steps[bool]:
+    """Tell whether more than so many heads are stored."""
+    rows = yield Statement(_BEYOND, (number,))
+    return bool(rows[0][0])
 
 
 def add_head_steps(head: StoredHead) -> Steps[None]:

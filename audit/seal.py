@@ -37,6 +37,7 @@ from .leaves import (
     add_head_steps,
     add_leaves_steps,
     bodies_steps,
+    has_head_beyond_steps,
     last_head_steps,
     lock_steps,
     new_entries_steps,
@@ -235,10 +236,10 @@ class Sealer:
     def _check_young(self, conn: Connection[Any]) -> None:
         """Raise ConfigurationError if the log has more than one head behind that of the empty tree.
 
-        A killed sealer leaves one. That of the empty tree is in every copy of the database and remembers nothing.
+        A killed sealer leaves one. That of the empty tree is in every copy of the database and remembers nothing. No
+        head is signed before the memory has the one before, so a second look tells another sealer from a lost memory.
         """
-        last = run(conn, last_head_steps())
-        if last is not None and last.number > _YOUNG:
+        if run(conn, has_head_beyond_steps(_YOUNG)) and self.known().head.size == 0:
             raise lost(self.memory.path)
 
     def _seal_batch(self, conn: Connection[Any], known: Known) -> Batch | None:

@@ -37,7 +37,7 @@ FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq =
 LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s ORDER BY e.seq
 """
-_SIZE = "SELECT coalesce(max(leaf_index) + 1, 0) FROM audit.leaves"
+_LAST = "SELECT coalesce(max(leaf_index), -1) FROM audit.leaves"
 
 
 class Progress(Protocol):
@@ -212,7 +212,8 @@ def _check_keys(conn: Connection[Any], trust: Trust, report: Report) -> KeyTerms
     if not trust.entry:
         report.indeterminate = True
         return None
-    ((size,),) = _fetch(conn, Statement(_SIZE))
+    ((last,),) = _fetch(conn, Statement(_LAST))
+    size = last + 1
     terms = KeyTerms(trust.origin, trust.entry)
     leaves = TrailLeaves(None, report)
     try:

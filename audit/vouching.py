@@ -91,11 +91,12 @@ def _adopted_steps(origin: str) -> Steps[list[tuple[int, int, int]]]:
     )
     found: list[tuple[int, int, int]] = []
     for (data,) in rows:
-        with suppress(MalformedError, TypeError, KeyError):
+        with suppress(MalformedError, TypeError):
             body = parse_body(data)
-            head, given = body.detail["database"], body.detail["given"]
-            if body.origin == origin and isinstance(head, dict) and isinstance(given, list):
-                found.append((body.seq, int(str(head["size"])), len(given)))
+            head, given = body.detail.get("database"), body.detail.get("given")
+            size = head.get("size") if isinstance(head, dict) else None
+            if body.origin == origin and isinstance(size, int) and isinstance(given, list):
+                found.append((body.seq, size, len(given)))
     return found
 
 

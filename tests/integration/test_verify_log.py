@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from conftest import Database
 from countersign.audit.alarm import ALARM
 from countersign.audit.attestations import add_cosignatures_steps
+from countersign.audit.entry import EntryDraft
 from countersign.audit.errors import ConfigurationError
 from countersign.audit.keyfolder import LOG
 from countersign.audit.memory import Memory
@@ -24,6 +25,7 @@ from countersign.audit.verify import Report
 from countersign.service.cli import main
 from integration.restoring import Backup, adopt_log, restore_log
 from integration.sealing import Log, own_log
+from tamper.tools import append_forged
 from unit.samples import key_of_seed
 
 SECONDS = 1_700_000_000
@@ -270,6 +272,17 @@ def test_a_memory_that_is_no_tree_of_this_log_is_a_finding(log: Log) -> None:
     (Memory.of(log.folder).path / "checkpoint").write_bytes(b"nothing\n")
     report = verified(log)
     assert [found.check for found in report.findings] == ["head"]
+
+
+@pytest.mark.parametrize("detail", [{}, {"database": 7, "given": []}, {"database": {"size": "x"}, "given": []}])
+def test_an_adoption_that_says_nonsense_is_not_told_of(log: Log, detail: dict[str, Any]) -> None:
+    append_forged(log.database, EntryDraft("@system", "log.head-adopted", detail=detail), log.folder.key("deployment"))
+    assert "recorded" not in said(verified(log)).values()
+
+
+def test_a_leaf_behind_all_others_is_a_finding_and_no_overflow(log: Log) -> None:
+    log.database.as_admin("UPDATE audit.leaves SET leaf_index = %s WHERE leaf_index = 11", (2**63 - 1,))
+    assert [found.check for found in verified(log).findings] == ["leaf"]
 
 
 def test_without_a_key_of_the_log_nothing_is_said_of_it(log: Log) -> None:
