@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 
 from .append import Appender
+from .batch import ALL, batch_steps
 from .body import Body, parse_body
 from .canonical import Json
 from .chain import Link
@@ -27,7 +28,7 @@ from .errors import ConfigurationError, MalformedError, VerificationError
 from .kinds import Kind
 from .leaves import NewLeaf, StoredHead, add_leaves_steps, bodies_at_steps, lock_steps, sealed_ends_steps
 from .memory import Known
-from .seal import ALL, NewHead, Sealer, batch_steps, check_idle
+from .seal import NewHead, Sealer, check_idle
 from .steps import run
 from .treehead import TreeHead
 

@@ -16,33 +16,27 @@ other trails are not made to wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from .body import parse_body
-from .chain import Link
+from .batch import ALL, Batch, batch_steps
 from .deployment import claimed_origin_steps
 from .entry import KEYS_TRAIL, Signer, leaf_hash
 from .errors import AppendError, ConfigurationError, MalformedError, VerificationError
 from .keyfolder import LOG, KeyFolder
 from .leaves import (
-    NewEntry,
-    NewLeaf,
     StoredHead,
-    Unsealed,
     add_head_steps,
     add_leaves_steps,
     bodies_steps,
     has_head_beyond_steps,
     last_head_steps,
     lock_steps,
-    new_entries_steps,
     next_head_steps,
-    sealed_ends_steps,
     sweep_steps,
     take_out_steps,
     unsealed_steps,
@@ -58,8 +52,6 @@ from .treehead import LogTrust, TreeHead, open_tree_head
 _YOUNG = 2  # heads: that of the empty tree, and one
 BATCH = 2_048
 """Entries under one head at most: as many bodies, of at most 64 KiB each, are in memory."""
-ALL = 2**63 - 1
-"""A seq that no entry has: up to it are all of a trail."""
 
 
 class Sealed(NamedTuple):
@@ -68,16 +60,6 @@ class Sealed(NamedTuple):
     head: TreeHead
     entries: int
     refused: tuple[VerificationError, ...]
-
-
-class Batch(NamedTuple):
-    """New leaves with their bodies, what is done with of the list, the trails left out, and whether more is listed."""
-
-    leaves: list[NewLeaf]
-    bodies: list[bytes]
-    done: list[Unsealed]
-    refused: list[VerificationError]
-    more: bool
 
 
 class NewHead(NamedTuple):
@@ -318,57 +300,8 @@ def _batch_steps(origin: str, size: int, without: Sequence[str]) -> Steps[Batch]
     upto: dict[str, int] = {} if KEYS_TRAIL in without else {KEYS_TRAIL: ALL}
     for item in listed:
         upto[item.trail] = max(item.seq, upto.get(item.trail, 0))
-    return (yield from batch_steps(origin, size, upto, listed))
-
-
-def batch_steps(origin: str, size: int, upto: Mapping[str, int], listed: Sequence[Unsealed] = ()) -> Steps[Batch]:
-    """Return the entries behind what is sealed, up to the seq given for their trail, as the leaves from `size` on.
-
-    Trails come in the order of `upto`. One that does not go on where it is sealed is left out from there on, and told.
-    `listed` is what is on the list of them.
-    """
-    ends = yield from sealed_ends_steps(list(upto))
-    batch = Batch([], [], [], [], len(listed) == BATCH)
-    refused: set[str | None] = set()
-    for entry in (yield from new_entries_steps(ends, upto)):
-        if entry.trail in refused:
-            continue
-        try:
-            ends[entry.trail] = link = _link(entry, ends[entry.trail], origin)
-        except VerificationError as error:
-            batch.refused.append(error)
-            refused.add(error.trail)
-            continue
-        batch.leaves.append(NewLeaf(entry.trail, entry.seq, size + len(batch.leaves), link.leaf_hash))
-        batch.bodies.append(entry.body)
-    batch.done.extend(item for item in listed if item.trail not in refused or item.seq <= ends[item.trail].seq)
-    return batch
-
-
-def _link(entry: NewEntry, after: Link, origin: str) -> Link:
-    """Return the entry's place in its trail, having checked that it goes on behind `after`, which is sealed."""
-    if entry.seq != after.seq + 1:
-        raise _left_out(entry, f"does not follow entry {after.seq}, up to which the trail is sealed", "sequence")
-    try:
-        body = parse_body(entry.body or b"")  # NULL, where somebody dropped the constraint
-    except MalformedError as error:
-        raise _left_out(entry, f"has a body that is not an entry ({error.message})", "body") from error
-    if (body.origin, body.trail, body.seq) != (origin, entry.trail, entry.seq):
-        raise _left_out(entry, f"was signed as entry {body.seq} of trail {body.trail!r} of {body.origin}", "column")
-    if body.prev != after.leaf_hash:
-        raise _left_out(entry, "names another predecessor than the one that is sealed", "chain")
-    return Link(entry.seq, leaf_hash(entry.body))
-
-
-def _left_out(entry: NewEntry, why: str, check: str) -> VerificationError:
-    return VerificationError(
-        f"Entry {entry.seq} of trail {entry.trail!r} {why}: from there on the trail is not sealed.",
-        check=check,
-        trail=entry.trail,
-        seq=entry.seq,
-        table="entries",
-        remedy=f"Run: countersign verify --trail {entry.trail}",
-    )
+    batch = yield from batch_steps(origin, size, upto, listed)
+    return batch._replace(more=len(listed) == BATCH)
 
 
 def _in_hand(batch: Batch, begin: int) -> list[Leaf]:
