@@ -39,6 +39,7 @@ OWN_TRAILS = (KEYS_TRAIL, SYSTEM_TRAIL)
 
 _ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_lock_shared(%s)"
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
+_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(%s)"
 _HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
 
 _SHARED = 4  # parameters of a chain that stand once: both locks, the trail, and the seq that it ends with
@@ -116,9 +117,13 @@ class Appender:
         heads = yield from self.lock_steps({draft.trail for draft in drafts})
         return (yield from self.insert_steps(heads, drafts))
 
-    def lock_steps(self, trails: Iterable[str]) -> Steps[dict[str, Link]]:
-        """Take the locks of `trails` until the transaction ends, and return the checked end of each."""
-        names = sorted(set(trails))
+    def lock_steps(self, trails: Iterable[str], shared: Iterable[str] = ()) -> Steps[dict[str, Link]]:
+        """Take the locks of `trails` until the transaction ends, and return the checked end of each.
+
+        Those of `shared` are taken together with other readers: nobody appends there meanwhile, the caller neither.
+        """
+        own = set(trails)
+        names = sorted(own | set(shared))
         for name in names:
             _check_name(name)
         rows = yield Statement(_ISOLATION, (_KEYS_LOCK,))
@@ -130,7 +135,7 @@ class Appender:
         heads: dict[str, Link] = {}
         for name in names:
             # Two statements: the second one's snapshot must be taken after the lock was obtained.
-            yield Statement(_LOCK, (trail_lock(name),))
+            yield Statement(_LOCK if name in own else _LOCK_SHARED, (trail_lock(name),))
             heads[name] = yield from self._head_steps(name)
         return heads
 

@@ -42,9 +42,9 @@ STATEMENT_TIMEOUT = "60s"
 INDEX_TIMEOUT = "15min"
 _MIGRATE_LOCK = 0x6D696772
 _GRANTS: tuple[LiteralString, ...] = (
-    "GRANT SELECT, INSERT, UPDATE ON checkpoints, checkpoint_writes TO countersign_app",
-    "GRANT SELECT, INSERT ON checkpoint_blobs TO countersign_app",
-    "GRANT SELECT ON checkpoint_migrations TO countersign_app, countersign_auditor",
+    "GRANT SELECT, INSERT, UPDATE ON checkpoints, checkpoint_writes TO countersign_app, countersign_worker",
+    "GRANT SELECT, INSERT ON checkpoint_blobs TO countersign_app, countersign_worker",
+    "GRANT SELECT ON checkpoint_migrations TO countersign_app, countersign_auditor, countersign_worker",
     "GRANT SELECT ON checkpoints, checkpoint_blobs, checkpoint_writes TO countersign_auditor",
 )
 _USED = """
@@ -53,6 +53,7 @@ SELECT EXISTS (SELECT FROM audit.entries) OR EXISTS (SELECT FROM audit.heads) OR
 _GRANTED = """
 SELECT has_table_privilege('countersign_app', 'checkpoints', 'INSERT')
    AND has_table_privilege('countersign_auditor', 'checkpoint_writes', 'SELECT')
+   AND has_table_privilege('countersign_worker', 'checkpoint_writes', 'SELECT')
 """
 
 

@@ -15,12 +15,14 @@ from .embedded import EmbeddedDatabase, embedded
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where to connect: as the application, and for migrations as the owner of the schema."""
+    """Where to connect: as the application, for migrations as the owner of the schema, and as service and worker."""
 
     app_url: str
     owner_url: str
     home: Path
     embedded: EmbeddedDatabase | None = None
+    service_url: str = ""
+    worker_url: str = ""
 
 
 @contextmanager
@@ -29,7 +31,8 @@ def database(url: str | None = None) -> Iterator[Database]:
     home = home_folder()
     configured = url or os.environ.get("COUNTERSIGN_DATABASE_URL")
     if configured:
-        yield Database(configured, configured, home)
+        worker = os.environ.get("COUNTERSIGN_WORKER_DATABASE_URL") or configured
+        yield Database(configured, configured, home, None, configured, worker)
         return
     with embedded(home) as server:
-        yield Database(server.app_url, server.owner_url, home, server)
+        yield Database(server.app_url, server.owner_url, home, server, server.service_url, server.worker_url)

@@ -48,6 +48,8 @@ _ATTEMPTS, _PASSING = 50, ("is still in use", '"postmaster.pid" already exists')
 _CONTENTS = {
     "countersign_owner": "CREATE ROLE countersign_owner LOGIN CREATEROLE",
     "countersign_app": "CREATE ROLE countersign_app LOGIN",
+    "countersign_service": "CREATE ROLE countersign_service LOGIN IN ROLE countersign_app",
+    "countersign_worker": "CREATE ROLE countersign_worker LOGIN",
     "countersign": "CREATE DATABASE countersign OWNER countersign_owner",
 }
 _OR = "or set COUNTERSIGN_DATABASE_URL to a database of your own."
@@ -59,6 +61,8 @@ class EmbeddedDatabase:
 
     owner_url: str
     app_url: str
+    service_url: str
+    worker_url: str
     admin_url: str
     psql: Path
 
@@ -163,7 +167,8 @@ def _up(place: _Place) -> EmbeddedDatabase:
         _start(place)
     # The folder as the server has it, as TMPDIR may differ between its users; the port, as PGPORT may be set.
     where = f"@/countersign?host={quote(_pid_file(place)[4], safe='')}&port={_PORT}"
-    owner, app, admin = (f"postgresql://{role}{where}" for role in ("countersign_owner", "countersign_app", "postgres"))
+    roles = ("countersign_owner", "countersign_app", "countersign_service", "countersign_worker", "postgres")
+    owner, app, service, worker, admin = (f"postgresql://{role}{where}" for role in roles)
     try:
         with psycopg.connect(admin, dbname="postgres", autocommit=True, connect_timeout=30) as connection:
             there = connection.execute("SELECT rolname FROM pg_roles UNION SELECT datname FROM pg_database").fetchall()
@@ -171,7 +176,7 @@ def _up(place: _Place) -> EmbeddedDatabase:
                 connection.execute(statement)
     except psycopg.Error as error:
         raise _failed(place, f"The database could not be prepared: {error}") from error
-    return EmbeddedDatabase(owner, app, admin, place.clients / "psql")
+    return EmbeddedDatabase(owner, app, service, worker, admin, place.clients / "psql")
 
 
 def _initialise(place: _Place) -> None:

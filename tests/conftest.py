@@ -49,6 +49,8 @@ class Database:
     app_url: str
     owner_url: str
     admin_url: str
+    service_url: str
+    worker_url: str
     server: EmbeddedDatabase
 
     @property
@@ -174,7 +176,8 @@ def copied(conn: psycopg.Connection[Any], server: EmbeddedDatabase, template: st
     conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER countersign_owner STRATEGY file_copy".encode())
     conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
     app, owner, admin = (on_database(url, name) for url in (server.app_url, server.owner_url, server.admin_url))
-    return Database(name, home, app, owner, admin, server)
+    service, worker = on_database(server.service_url, name), on_database(server.worker_url, name)
+    return Database(name, home, app, owner, admin, service, worker, server)
 
 
 def drop(conn: psycopg.Connection[Any], database: Database) -> None:

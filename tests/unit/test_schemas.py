@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from countersign.audit.canonical import Json, parse
 from countersign.audit.entry import MAX_LIST, EntryDraft, seal
 from countersign.audit.keys import FileKey, introduction
 from countersign.audit.kinds import Kind
+from unit.governed_details import FORBIDDEN, GOVERNED, LACKING
 
 SCHEMA: dict[str, Any] = json.loads(resources.files("countersign.audit").joinpath("schemas/detail.json").read_text())
 TASK = {"task": "6a1d4c3e-0000-0000-0000-000000000000", "path": "~__pregel_pull, analyze"}
@@ -65,6 +66,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("log.restored", RESTORED),
     ("log.head-adopted", {"database": HEAD, "given": []}),
     ("log.head-adopted", {"database": HEAD, "given": [HEAD]}),
+    *GOVERNED,
 ]
 
 BAD: list[tuple[str, str, dict[str, Any]]] = [
@@ -123,6 +125,8 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("a restore with its reason in the open", "log.restored", {**RESTORED, "reason": "disk of ward 3"}),
     ("a head without its root", "log.head-adopted", {"database": {"size": 7}, "given": []}),
     ("an unknown purpose", "key.introduced", {"public_key": KEY, "purpose": "seal", "kinds": ["*"]}),
+    *LACKING,
+    *FORBIDDEN,
 ]
 
 

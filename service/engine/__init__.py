@@ -1,0 +1,1 @@
+"""What runs cases: jobs, workers, and the delivery of mandates."""
