@@ -14,6 +14,7 @@ from .forms import check_name, is_loopback
 from .keys import ENGINE, RETENTION, SERVICE, SESSIONS, TOP
 from .langgraph_project import parse_project
 from .model import (
+    FILE_NAME,
     SHORTEST_RETENTION_DAYS,
     Config,
     EngineTimes,
@@ -27,7 +28,6 @@ from .places import locate
 from .reading import Item, Source, read_table, spell
 from .workflows import read_workflows
 
-FILE_NAME = "countersign.toml"
 _LARGEST = 1 << 20
 _AT_LINE = re.compile(r" \(at line ([0-9]+), column [0-9]+\)$")
 _INIT = "`countersign init` writes a working sample."
