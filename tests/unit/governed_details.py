@@ -35,11 +35,14 @@ GOVERNED: list[tuple[str, dict[str, Any]]] = [
     ("case.redirected", {"to": "analyze", **ACT}),
     ("case.retried", ACT),
     ("case.stopped", ACT),
+    ("case.stopped", {**ACT, "cause": 9}),
+    ("case.stopped", {"cause": 9}),
     ("case.annotated", ACT),
     ("case.annotated", {**ACT, **PERSON, "refers": 9, "signed": True}),
     ("review.opened", {**REVIEW, "gate": "pharmacist", "when": "before", "nodes": ["review"]}),
     ("review.opened", {**REVIEW, "gate": None, "when": "interrupt", "nodes": ["ask"], "interrupt": "1f"}),
     ("review.reopened", {**REVIEW, "cause": 9, "voided": [7]}),
+    ("review.reopened", {**REVIEW, "cause": 9, "voided": [], "interrupt": "1f"}),
     ("review.closed", {**REVIEW, "cause": 9}),
     ("review.viewed", {**REVIEW, **ACT, "shown_digest": H}),
     ("review.signed", {**SIGNED, **PERSON}),
@@ -57,8 +60,10 @@ GOVERNED: list[tuple[str, dict[str, Any]]] = [
 _OPTIONAL = {
     "grant.given": {"until"},
     "case.corrected": {"signed"},
+    "case.stopped": {"standing", "cause"},
     "case.annotated": {*PERSON, "refers", "signed"},
     "review.opened": {"interrupt"},
+    "review.reopened": {"interrupt"},
     "review.refused": {"standing", "decision"},
 }
 
@@ -78,6 +83,7 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
         "review.decided",
         {**REVIEW, "outcome": "a", "by": "x", "signed": [], "resume": True},
     ),
+    ("a stop that follows from no entry", "case.stopped", {"cause": 0}),
     ("a digest in base64", "review.viewed", {**REVIEW, **ACT, "shown_digest": "AwMDAw=="}),
     ("a cause in a sentence", "review.refused", {**REVIEW, "cause": "The password is wrong."}),
     ("a stage before the first", "review.signed", {**SIGNED, **PERSON, "stage": 0}),
