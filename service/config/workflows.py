@@ -1,0 +1,90 @@
+"""The tables `[workflows.<name>]`: each a graph's address and a policy document, canonical JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from countersign.audit.canonical import Json
+
+from .forms import check_name
+from .gates import read_gates, roles_of
+from .keys import ROLES, WORKFLOW
+from .model import GraphAddress, LanggraphProject, Retention, WorkflowConfig
+from .reading import Item, read_table
+
+SPEC = "countersign/policy/1"
+_ACTS = ("start", "correct", "stop", "move", "retry")
+_HOW_GRAPH = 'Add graph = "module.name:graph" or graph = "./file.py:graph".'
+
+
+def read_workflows(
+    item: Item, retention: Mapping[str, Retention], folder: Path, project: LanggraphProject | None
+) -> dict[str, WorkflowConfig]:
+    """Return the workflows of the file by name. Raises ConfigurationError on the first that cannot be meant."""
+    found = {}
+    for name, member in item.members():
+        check_name(member, name)
+        found[name] = _workflow(member, name, retention, folder, project)
+    if not found:
+        item.fail("There is no workflow.", "Add a table [workflows.NAME].")
+    return found
+
+
+def _workflow(
+    item: Item, name: str, retention: Mapping[str, Retention], folder: Path, project: LanggraphProject | None
+) -> WorkflowConfig:
+    found = read_table(item, WORKFLOW)
+    graph, home = _graph(item, name, found["graph"], folder, project)
+    kept = retention.get(found["retention"])
+    if kept is None:
+        there = ", ".join(retention) or "none"
+        remedy = f"Add [retention.{found['retention']}] with days = ..., or name one there is: {there}."
+        item.fail(f"There is no class of retention {found['retention']!r}.", remedy, "retention")
+    gates = read_gates(item.at("gates") if "gates" in item.value else None)
+    roles = read_table(item.at("roles"), ROLES)
+    document: dict[str, Json] = {
+        "spec": SPEC,
+        "workflow": name,
+        "title": found["title"] or name,
+        "fallback": roles["fallback"],
+        "retention": {"class": kept.name, "days": kept.days},
+        "acts": _acts(roles, gates),
+        "gates": [*gates],
+    }
+    return WorkflowConfig(
+        name=name,
+        graph=graph,
+        policy_document=document,
+        image=found["image"],
+        project=(folder / found["project"]).resolve() if found["project"] else home,
+        files=tuple(found["files"]),
+        path=item.path,
+    )
+
+
+def _graph(
+    item: Item, name: str, given: tuple[str, str] | None, folder: Path, project: LanggraphProject | None
+) -> tuple[GraphAddress, Path]:
+    """Return where the graph is, and the folder of the project that it belongs to."""
+    if given is not None:
+        return GraphAddress(*given, folder), folder
+    if project is None:
+        item.fail("It names no graph.", _HOW_GRAPH)
+    if name not in project.graphs:
+        item.fail(
+            "It names no graph, and langgraph.json lists none of this name.",
+            f"{_HOW_GRAPH} langgraph.json has: {', '.join(project.graphs)}.",
+        )
+    return project.graphs[name], project.file.parent
+
+
+def _acts(roles: dict[str, Any], gates: list[dict[str, Json]]) -> dict[str, Json]:
+    acts: dict[str, Any] = {act: roles[act] if roles[act] is not None else [roles["fallback"]] for act in _ACTS}
+    acts["redirect"] = roles["redirect"] or {"roles": [], "to": []}
+    signers = [role for gate in gates for role in roles_of(gate)]
+    others = [role for act in _ACTS for role in acts[act]]
+    everyone = [*roles["read"], *others, *acts["redirect"]["roles"], *signers, roles["fallback"]]
+    acts["read"] = sorted(set(everyone))
+    return acts
