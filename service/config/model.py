@@ -9,6 +9,7 @@ from pathlib import Path
 
 from countersign.audit.canonical import Json
 from countersign.audit.errors import ConfigurationError
+from countersign.audit.policy import Policy
 
 from .places import KeyPath
 from .reading import Source, spell
@@ -119,7 +120,7 @@ class GraphAddress:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowConfig:
-    """One table `[workflows.<name>]`: which graph, and its policy document ("countersign/policy/1").
+    """One table `[workflows.<name>]`: which graph, and its policy ("countersign/policy/1").
 
     `image` is the declared digest that stands for the code; `project` the folder whose sources do otherwise, and
     `files` what else in it belongs to the code, as glob patterns. `path` is the key of the table in the file.
@@ -128,6 +129,7 @@ class WorkflowConfig:
     name: str
     graph: GraphAddress
     policy_document: Mapping[str, Json]
+    policy: Policy
     image: str | None
     project: Path
     files: tuple[str, ...]
@@ -177,6 +179,11 @@ class Config:
                 f"{self.source.name} has no workflow {name[:100]!r}.", remedy=f"There are: {', '.join(self.workflows)}."
             )
         return self.workflows[name]
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Where the secrets are that the file speaks of."""
+        return tuple(one for one in (self.service.database, self.service.worker_database) if one is not None)
 
     def secret(self, reference: Reference, environ: Mapping[str, str]) -> str:
         """Return what a reference of this file stands for. Raises ConfigurationError as `Reference.resolve` does."""
