@@ -52,12 +52,15 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
     """Prepare the database: tables, guards, roles, LangGraph's own tables, keys. Repeating it changes nothing."""
     from countersign.audit.migrate import migrate, migration_sql  # noqa: PLC0415 - SQLAlchemy, Alembic, LangGraph
 
+    from .optional import jobs_sql, prepare_jobs  # noqa: PLC0415
+
     if sql:
-        click.echo(migration_sql())
+        click.echo("\n".join([migration_sql(), *jobs_sql()]))
         return
     with database(url) as target:
         done = migrate(target.owner_url, target.home, os.environ.get("COUNTERSIGN_ORIGIN"))
-    click.echo("The database is prepared." if done.schema_changed else "The database was prepared already.")
+        changed = prepare_jobs(target.owner_url) or done.schema_changed
+    click.echo("The database is prepared." if changed else "The database was prepared already.")
     if done.keys_created:
         click.echo(f"New keys for {done.origin} in {done.keys}: back this folder up, it cannot be made again.")
         click.echo(f"Give {done.keys / 'trust.json'} to whoever shall verify without trusting you.")
@@ -319,6 +322,29 @@ def database_stop() -> None:
     """Stop the embedded PostgreSQL, unless another process uses it."""
     stopped = embedded.release(home_folder())
     click.echo("Stopped." if stopped else "Another process still uses it; it stops with the last one.")
+
+
+@main.command("worker")
+@click.option(
+    "--config", "config", type=click.Path(path_type=Path), default=Path("countersign.toml"), show_default=True,
+    help="The configuration that the server has.",
+)  # fmt: skip
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at a time in each."
+)
+@_url
+@_guarded
+def worker_command(config: Path, processes: int, concurrency: int, url: str | None) -> None:
+    """Run the graphs of cases, with the graph key alone. As many as you like, on as many machines.
+
+    Connects to what COUNTERSIGN_WORKER_DATABASE_URL names: a role that is a member of countersign_worker, not through
+    a pooler. COUNTERSIGN_WORKER_ENV names further variables that the graphs need; nothing else is passed to them.
+    """
+    from .engine.worker_command import run_workers  # noqa: PLC0415 - the other commands run no graph
+
+    with database(url) as target:
+        run_workers(config, url or target.worker_url, number=processes, concurrency=concurrency)
 
 
 @main.command("demo")
