@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from countersign.audit.canonical import Json
 from countersign.audit.entry import EntryDraft, Workflow
+from countersign.audit.errors import MalformedError
 from countersign.audit.kinds import Kind
 from countersign.audit.standing import Registered
+from countersign.service.engine.caller_config import clean_config
 from countersign.service.engine.jobs import defer_mandate
 from countersign.service.errors import InvalidError
 from countersign.service.identity.caller import Caller
@@ -38,7 +40,7 @@ async def start(
     if case_number is not None:
         payload["case_number"] = check_text(case_number, "case_number", most=MAX_NUMBER)
     if config is not None:
-        payload["config"] = as_tagged(_object(config), "config")
+        payload["config"] = as_tagged(_cleaned(config), "config")
     case = str(uuid.UUID(bytes=room.random(16), version=4))
     async with room.holding(case, new=True) as held:
         found = _version(held, workflow, offered)
@@ -58,7 +60,10 @@ def _version(held: Held, workflow: str, offered: Mapping[str, str]) -> Registere
     return registered_as(held.directory, workflow, version) if version else newest(held.directory, workflow)
 
 
-def _object(value: object) -> object:
-    if isinstance(value, dict):
-        return value
-    raise InvalidError("The member config is not an object.", facts={"place": "config"})
+def _cleaned(config: object) -> dict[str, Json]:
+    if not isinstance(config, dict):
+        raise InvalidError("The member config is not an object.", facts={"place": "config"})
+    try:
+        return clean_config(config)
+    except MalformedError as error:
+        raise InvalidError(error.message, facts={"place": "config"}) from error
