@@ -125,7 +125,7 @@ _TABLES = (
     """,
     "CREATE INDEX cases_by_start ON countersign.cases (started_at DESC, id DESC)",
     "CREATE INDEX cases_by_workflow ON countersign.cases (workflow, status, started_at DESC, id DESC)",
-    "CREATE INDEX cases_at_work ON countersign.cases (changed_at) WHERE status IN ('starting', 'running')",
+    "CREATE INDEX cases_at_work ON countersign.cases (changed_at) WHERE status = 'running'",
     # role: whose turn it is; other_role: who may decide in their place since the review was escalated. barred: who may
     # not sign it now, whatever their role: whoever started or corrected the case, and who has signed already.
     """

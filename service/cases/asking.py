@@ -113,7 +113,7 @@ async def view_now(
         origin=room.appender.origin,
         case=followed.case,
         case_number=story.case_number,
-        workflow=followed.replay.workflow,
+        workflow=followed.workflow,
         review=review.id,
         round=review.round,
         gate=review.gate,

@@ -134,6 +134,6 @@ async def readable_case(conn: AsyncConnection[Any], room: Room, caller: Caller, 
     directory = room.trails.directory
     if followed.link == START:
         raise AbsentError(f"There is no case {case}, or none that you may read.")
-    replay = followed.replay
+    replay = followed
     check_may_read(directory, caller, replay.policy, replay.workflow.name, room.clock(), f"case {case}")
     return followed

@@ -46,7 +46,7 @@ async def refused(room: Room, caller: Caller, case: str, review: str, cause: str
 
 
 def _draft(held: Held, caller: Caller, review: str, cause: str, decision: str | None) -> EntryDraft:
-    replay = held.followed.replay
+    replay = held.followed
     detail: dict[str, Json] = {"review": review, "cause": cause}
     gate = replay.reviews[review].gate
     names = {rule.name for rule in gate.decisions} | ({"edit"} if gate.edit is not None else set())
