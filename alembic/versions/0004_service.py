@@ -217,8 +217,10 @@ _OF_THE_SERVICE = (
 _ACTOR = """substring(encode(substring(body from 1 for 600), 'escape') from '^\\{"actor":\\{"id":"([^"]*)"')"""
 _ENTRIES_ARE_FOUND = (
     "CREATE INDEX entries_by_time ON audit.entries (occurred_at, trail, seq)",
-    f"CREATE INDEX entries_by_person ON audit.entries (({_ACTOR}), occurred_at, trail, seq) "
-    f"WHERE kind !~ '^(checkpoint|writes|interrupt)\\.'",
+    rf"""
+    CREATE INDEX entries_by_person ON audit.entries (({_ACTOR}), occurred_at, trail, seq)
+    WHERE kind !~ '^(checkpoint|writes|interrupt)\.'
+    """,
 )
 
 # A worker runs graph code, so its role can add nothing but what a graph does, and nothing to the trails of no case.

@@ -88,9 +88,7 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
         return seq
 
 
-async def mandate(
-    held: Held, kind: Kind, who: Acting, detail: dict[str, Json], payload: dict[str, Json]
-) -> int:
+async def mandate(held: Held, kind: Kind, who: Acting, detail: dict[str, Json], payload: dict[str, Json]) -> int:
     """Append an entry on which a worker acts, with its job, and settle what follows from it; return its seq."""
     detail = {**detail, "standing": who.standing.place.as_json()}
     seq = (await held.append(draft(held, kind, who.actor, detail, payload)))[0].seq
@@ -99,9 +97,7 @@ async def mandate(
     return seq
 
 
-def draft(
-    held: Held, kind: Kind, actor: Actor, detail: dict[str, Json], payload: dict[str, Json] | None
-) -> EntryDraft:
+def draft(held: Held, kind: Kind, actor: Actor, detail: dict[str, Json], payload: dict[str, Json] | None) -> EntryDraft:
     """Return an entry of the case, of the version that it is of now."""
     return EntryDraft(held.case, kind, actor, held.followed.workflow, detail=detail, payload=payload)
 
@@ -118,7 +114,7 @@ def reader(held: Held, caller: Caller) -> Acting:
 
 def _may(held: Held, caller: Caller, kind: Kind, to: str = "") -> Acting:
     """Return who makes an entry of this kind. Raises ForbiddenError, or ConflictError where the case is not at that."""
-    replay, act = held.followed.replay, ACTS[kind]
+    replay, act = held.followed, ACTS[kind]
     roles: tuple[str, ...] = getattr(replay.policy.acts, act)
     who = acting(held.directory, caller, roles, replay.workflow.name, held.now, f"{act} a case")
     refused = may_act(replay.policy, kind, who.actor.role, who.standing, held.now)

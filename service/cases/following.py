@@ -1,6 +1,6 @@
 """What this process has read of trails: each entry checked, in order, once; kept, and read on from there.
 
-What is kept is evidence as well: a trail that no longer passes through it is refused. Nothing that is not committed ever
+What is kept is evidence as well: a trail that no longer passes through it is refused. Nothing that is not committed
 comes in here: an open transaction works on a copy (`held.py`).
 """
 
@@ -106,7 +106,7 @@ class Followed:
     def sound(self) -> Followed:
         """Return this, or raise: nothing is decided on a trail that does not verify."""
         if self.finding is not None:
-            raise damaged(self.case, self.finding)
+            raise DamagedError(self.case, self.finding)
         if self.link == START:
             raise AbsentError(f"There is no case {self.case}.")
         return self
@@ -160,13 +160,16 @@ class Trails:
             self._cases[followed.case] = followed
 
 
-def damaged(case: str, sentence: str) -> ConflictError:
-    """Return the refusal of whatever rests on a trail that does not verify."""
-    return ConflictError(
-        f"Case {case} is damaged: {sentence}",
-        remedy=f"Run: countersign verify --trail {case}",
-        facts={"cause": "damaged", "case": case},
-    )
+class DamagedError(ConflictError):
+    """The trail of a case does not verify: nothing is decided or done on it."""
+
+    def __init__(self, case: str, sentence: str) -> None:
+        super().__init__(
+            f"Case {case} is damaged: {sentence}",
+            remedy=f"Run: countersign verify --trail {case}",
+            facts={"cause": "damaged", "case": case},
+        )
+        self.case = case
 
 
 def read(statement: Statement) -> Steps[Rows]:

@@ -9,8 +9,8 @@ from psycopg import AsyncConnection
 
 from countersign.audit.canonical import Json, canonical, format_time
 from countersign.audit.entry import EntryDraft
-from countersign.audit.reviews import Review
 from countersign.audit.kinds import Kind
+from countersign.audit.reviews import Review
 from countersign.audit.standing import Standing
 from countersign.audit.tally import roles_at
 from countersign.service.errors import AbsentError
@@ -64,7 +64,7 @@ async def review(room: Room, caller: Caller, review_id: str) -> ReviewPage:
 
 
 async def _look(room: Room, caller: Caller, case: str, review_id: str, loaded: Loaded) -> ReviewPage | None:
-    """Return the page, as what is served and what was looked at before allow it; None if the case moved on meanwhile."""
+    """Return the page of what is served now; None if the case moved on since the state was read."""
     async with room.reading() as conn:
         followed = (await room.trails.case(conn, case)).sound()
         found, standing = _seen(room, followed, caller, review_id)
@@ -129,9 +129,7 @@ def _viewed(held: Held, caller: Caller, found: Review, standing: Standing, serve
     }
     payload: dict[str, Json] = {"salt": served.salt.hex(), "view": served.view}
     workflow = held.followed.workflow
-    return EntryDraft(
-        held.case, Kind.REVIEW_VIEWED, caller.actor(role), workflow, detail=detail, payload=payload
-    )
+    return EntryDraft(held.case, Kind.REVIEW_VIEWED, caller.actor(role), workflow, detail=detail, payload=payload)
 
 
 async def _page(

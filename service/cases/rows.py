@@ -1,4 +1,4 @@
-"""The rows by which cases, reviews and entries are found: an index of what trails say, and never the evidence itself."""
+"""The rows by which cases, reviews and entries are found: an index of what trails say, never evidence."""
 
 from __future__ import annotations
 

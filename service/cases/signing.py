@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, Protocol
 
-from psycopg import AsyncConnection
-
 from countersign.audit.canonical import Json, canonical, parse
 from countersign.audit.entry import EntryDraft
 from countersign.audit.gates import EDIT, STOP

@@ -84,9 +84,7 @@ async def attest(room: Room, caller: Caller, review: str, asked: Mapping[str, An
             checkpoint = review_of(followed, review).checkpoint
         loaded = await load_state(room, case, checkpoint)
         async with room.holding(case) as held:
-            judged = await judge(
-                held.conn, room, held.followed, held.directory, caller, wanted, loaded, held.now
-            )
+            judged = await judge(held.conn, room, held.followed, held.directory, caller, wanted, loaded, held.now)
             detail: dict[str, Json] = {
                 "review": review,
                 "decision": wanted.decision,

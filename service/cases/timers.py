@@ -12,8 +12,8 @@ from typing import LiteralString
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.entry import SYSTEM, EntryDraft
 from countersign.audit.gates import STOP
-from countersign.audit.reviews import Phase, Review
 from countersign.audit.kinds import Kind
+from countersign.audit.reviews import Phase, Review
 from countersign.service.errors import ConflictError
 
 from .concluding import decided
