@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +45,16 @@ def schema(item: Item) -> dict[str, Json]:
         _check_references(item, path, part)
     _check_ends(item, found)
     return {"additionalProperties": False, **found}
+
+
+def fields(item: Item) -> dict[str, Json]:
+    """Read a JSON schema of fields that may be changed: `schema`, of those that its properties name and no other."""
+    found = schema(item)
+    if not properties(found):
+        item.fail("It names no field.", "Name each field that may be changed in `properties`.")
+    if found["additionalProperties"] is not False or "patternProperties" in found:
+        item.fail("It lets fields be changed that it does not name.", "Name each one in `properties`, and no more.")
+    return found
 
 
 def properties(document: Json) -> frozenset[str]:
@@ -101,20 +110,11 @@ def _check_references(item: Item, path: tuple[str | int, ...], part: dict[str, A
         item.fail("It refers to another document.", 'Refer to "#/$defs/NAME" of the same schema only.', *path, "$ref")
     if _resolve(item.value, target) is None:
         item.fail(f"There is no {target[:100]!r} in this schema.", "Name one of its $defs.", *path, "$ref")
-    if "pattern" in part:
-        _check_pattern(item, path, part["pattern"])
 
 
 def _is_name(path: tuple[str | int, ...]) -> bool:
     """Whether the keys of the object at `path` are names of properties, not words of JSON Schema."""
     return bool(path) and path[-1] in ("properties", "$defs", "patternProperties", "dependentSchemas")
-
-
-def _check_pattern(item: Item, path: tuple[str | int, ...], pattern: object) -> None:
-    try:
-        re.compile(str(pattern))
-    except re.error as error:
-        item.fail(f"No regular expression: {error}.", "Mend it.", *path, "pattern")
 
 
 def _resolve(document: Any, target: str) -> Any:
