@@ -147,6 +147,14 @@ class Deployment:
             self.sessions[name] = await self.people.session(token)
         return self.sessions[name]
 
+    async def later(self, seconds: float) -> None:
+        """Let time pass, and everybody sign in again: a session does not last for long."""
+        self.watch.forward(seconds)
+        self.sessions.clear()
+        for name, user in self.users.items():
+            if (await self.people.get_user(OPERATOR, user)).active:
+                await self.person(name)
+
     async def register(self, document: Mapping[str, Json], graph: Any, mark: str = "1") -> Workflow:
         """Register a version of a workflow, give its graph to the worker, and return it."""
         name = str(document["workflow"])
