@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import Database
-from governing import ORDERS, Deployment, decision, deployed, gate, orders, policy
+from governing import check_evidence, ORDERS, Deployment, decision, deployed, gate, orders, policy
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from countersign.audit.verify import Verdict
 from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,8 +110,7 @@ async def place(shared_database: Database) -> AsyncIterator[Deployment]:
         for name, *roles in PEOPLE:
             await place.person(name, *roles, workflow="*")
         yield place
-    report = shared_database.verify()
-    assert report.verdict is Verdict.PASSED, [finding.message for finding in report.findings]
+    check_evidence(shared_database)
 
 
 async def test_an_order_is_approved(place: Deployment) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import Database
-from governing import OPERATOR, ORDERS, PASSWORD, Deployment, credential, deployed, gate, orders, policy
+from governing import check_evidence, OPERATOR, ORDERS, PASSWORD, Deployment, credential, deployed, gate, orders, policy
 
-from countersign.audit.verify import Verdict
 from countersign.service.errors import (
     AbsentError,
     ConflictError,
@@ -45,8 +44,7 @@ async def place(shared_database: Database) -> AsyncIterator[Deployment]:
         ):
             await place.person(name, *roles, workflow="*")
         yield place
-    report = shared_database.verify()
-    assert report.verdict is Verdict.PASSED, [finding.message for finding in report.findings]
+    check_evidence(shared_database)
 
 
 async def _asked(place: Deployment, name: str, review: str, **more: Any) -> dict[str, Any]:
