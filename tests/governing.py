@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from psycopg_pool import AsyncConnectionPool
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from conftest import Database
-from jsonschema import Draft202012Validator
 from countersign.audit.canonical import Json, parse
 from countersign.audit.entry import SYSTEM_TRAIL, Actor, EntryDraft, Workflow
 from countersign.audit.kinds import Kind

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import Database
-from governing import check_evidence, OPERATOR, PASSWORD, Deployment, credential, deployed, gate, orders, policy
 
+from conftest import Database
 from countersign.service.cases.desk import Desk
 from countersign.service.errors import ConflictError, RequestError
 from countersign.service.order_workflow import new_order
+from governing import OPERATOR, PASSWORD, Deployment, check_evidence, credential, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

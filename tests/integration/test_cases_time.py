@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from conftest import Database
-from governing import Deployment, check_evidence, deployed, gate, orders, policy
 
+from conftest import Database
 from countersign.service.cases.desk import Desk
 from countersign.service.errors import ConflictError, ForbiddenError
+from governing import Deployment, check_evidence, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
