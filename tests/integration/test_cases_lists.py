@@ -123,6 +123,7 @@ async def test_cases_come_page_by_page_the_newest_first(place: Deployment) -> No
 
 
 async def test_entries_are_found_by_person_kind_time_and_workflow(place: Deployment) -> None:
+    place.watch.forward(1)
     case = await place.started(place.sessions["pat"])
     await place.decide("ada", await place.open_review(case), "approved")
     audrey, ada = place.sessions["audrey"], place.sessions["ada"]
