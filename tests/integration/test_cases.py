@@ -13,7 +13,9 @@ from typing_extensions import TypedDict
 
 from conftest import Database
 from countersign.audit.canonical import Json
+from countersign.service.engine.jobs import queue_of
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
+from countersign.service.order_workflow import new_order
 from governing import ORDERS, Deployment, check_evidence, decision, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -390,3 +392,45 @@ async def test_who_may_not_read_a_case_is_told_that_there_is_none(place: Deploym
     assert case in {row.id for row in await place.desk.list_cases(place.sessions["audrey"])}
     with pytest.raises(ForbiddenError):
         await place.desk.start(nobody, ORDERS, {})
+
+
+async def test_a_case_waits_for_its_version_until_somebody_moves_it(place: Deployment) -> None:
+    old = await place.register(policy("moved", [gate()]), orders(), "old")
+    case = await place.desk.start(place.sessions["pat"], "moved", dict(new_order("patient-1", "warfarin")))
+    graph = place.graphs.pop(old)
+    new = await place.register(policy("moved", [gate(question="And now?")]), orders(), "new")
+    await place.work(case)
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "running"
+    with pytest.raises(ForbiddenError):
+        await place.desk.move(place.sessions["pat"], case, new.version, "it is fixed")
+    with pytest.raises(AbsentError):
+        await place.desk.move(place.sessions["sue"], case, "f" * 32, "it is fixed")
+    await place.desk.move(place.sessions["sue"], case, new.version, "it is fixed")
+    queues = place.database.query("SELECT queue_name FROM procrastinate_jobs WHERE lock = %s", (case,))
+    assert queues == [(queue_of(new.name, new.version),)]
+    await place.work(case)
+    review = await place.open_review(case)
+    assert (await place.desk.review(place.sessions["ada"], review)).view["question"] == "And now?"
+    await place.decide("ada", review, "approved")
+    await place.work(case)
+    page = await place.desk.get_case(place.sessions["pat"], case)
+    assert (page.row.status, page.row.version) == ("completed", new.version)
+    with pytest.raises(ConflictError):
+        await place.desk.move(place.sessions["sue"], case, old.version, "back")
+    assert graph.version == old.version
+
+
+async def test_a_case_that_is_moved_while_people_are_asked_is_asked_under_its_new_policy(place: Deployment) -> None:
+    old = await place.register(policy("asked-again", [gate()]), orders(), "old")
+    case = await place.started(place.sessions["pat"], workflow="asked-again")
+    first = await place.open_review(case)
+    new = await place.register(policy("asked-again", [gate(question="And now?")]), orders(), "new")
+    await place.desk.move(place.sessions["sue"], case, new.version, "it is fixed")
+    review = await place.open_review(case)
+    assert review != first
+    shown = await place.desk.review(place.sessions["ada"], review)
+    assert (shown.view["question"], shown.row.status) == ("And now?", "open")
+    await place.decide("ada", review, "approved")
+    await place.work(case)
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "completed"
+    assert old != new
