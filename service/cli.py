@@ -48,12 +48,15 @@ def migrate_command(sql: bool, url: str | None) -> None:  # noqa: FBT001 - click
     """Prepare the database: tables, guards, roles, LangGraph's own tables, keys. Repeating it changes nothing."""
     from countersign.audit.migrate import migrate, migration_sql  # noqa: PLC0415 - SQLAlchemy, Alembic, LangGraph
 
+    from .optional import jobs_sql, prepare_jobs  # noqa: PLC0415
+
     if sql:
-        click.echo(migration_sql())
+        click.echo("\n".join([migration_sql(), *jobs_sql()]))
         return
     with database(url) as target:
         done = migrate(target.owner_url, target.home, os.environ.get("COUNTERSIGN_ORIGIN"))
-    click.echo("The database is prepared." if done.schema_changed else "The database was prepared already.")
+        changed = prepare_jobs(target.owner_url) or done.schema_changed
+    click.echo("The database is prepared." if changed else "The database was prepared already.")
     if done.keys_created:
         click.echo(f"New keys for {done.origin} in {done.keys}: back this folder up, it cannot be made again.")
         click.echo(f"Give {done.keys / 'trust.json'} to whoever shall verify without trusting you.")

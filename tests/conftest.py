@@ -25,6 +25,7 @@ from countersign.audit.outside import Outside, log_trust, read_outside
 from countersign.audit.verify import Report
 from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
+from countersign.service.engine.jobs_schema import prepare_jobs
 
 ORIGIN = "test.invalid/suite"
 TEMPLATE = "countersign_template"
@@ -155,6 +156,7 @@ def template(server: EmbeddedDatabase, home: Path) -> str:
         if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone():
             conn.execute(f"CREATE DATABASE {TEMPLATE}_new OWNER countersign_owner")
             migrate(on_database(server.owner_url, f"{TEMPLATE}_new"), home, ORIGIN)
+            prepare_jobs(on_database(server.owner_url, f"{TEMPLATE}_new"))
             conn.execute(f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
     return TEMPLATE
 
