@@ -7,7 +7,8 @@ and the database's `@keys` must begin with the deployment key trusted there.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .append import Appender, Signers
@@ -37,8 +38,14 @@ def claimed_origin_steps() -> Steps[str | None]:
         ) from error
 
 
-def open_steps(home: Path, names: Sequence[str]) -> Steps[Appender]:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_steps(home: Path, names: Sequence[str], now: Callable[[], datetime] = _now) -> Steps[Appender]:
     """Return an Appender that signs with the keys `names` (graph, deployment), having checked schema and `@keys`.
+
+    `now` is the clock by which its entries are dated.
 
     Raises ConfigurationError when the database or this machine's key folder is not ready, VerificationError when
     `@keys` does not start at the trusted key.
@@ -58,12 +65,12 @@ def open_steps(home: Path, names: Sequence[str]) -> Steps[Appender]:
             remedy="Set COUNTERSIGN_HOME to the folder that `countersign migrate` filled, or copy it here.",
         )
     signers: Signers = [(_ROLES[name], folder.key(name)) for name in names]
-    appender = Appender(folder.trust(), signers)
+    appender = Appender(folder.trust(), signers, now=now)
     yield from appender.ring_steps()
     return appender
 
 
-def open_operator_steps(home: Path) -> Steps[Appender]:
+def open_operator_steps(home: Path, now: Callable[[], datetime] = _now) -> Steps[Appender]:
     """Return an Appender for an operator's act, which the deployment key signs, as `open_steps` does.
 
     Raises ConfigurationError with the remedy also where that key is not on this machine.
@@ -76,7 +83,7 @@ def open_operator_steps(home: Path) -> Steps[Appender]:
             f"The deployment key is not on this machine: {path} does not exist.",
             remedy="This is an operator's act: run it where `countersign migrate` left that key.",
         )
-    appender = yield from open_steps(home, (DEPLOYMENT,))
+    appender = yield from open_steps(home, (DEPLOYMENT,), now)
     key = appender.ring.get(folder.key(DEPLOYMENT).keyid)
     if key is None or not key.may_sign("*"):
         raise ConfigurationError(

@@ -1,0 +1,95 @@
+"""A deployment's people for tests: cheap passwords, a clock that is set, and a few who are there already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from conftest import Database
+from countersign.audit.entry import Actor
+from countersign.service.identity.caller import Caller
+from countersign.service.identity.changes import Pool
+from countersign.service.identity.passwords import Passwords
+from countersign.service.identity.people import People, open_people, service_pool
+from countersign.service.identity.records import GrantWanted, User
+
+OPERATOR = Actor("uid:0", "os-user")
+FIRST, OWN = "a first password", "an own password"
+
+
+@dataclass
+class SetClock:
+    """The time, as a test says it. It begins later than any key was introduced."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(minutes=1))
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, **how: float) -> None:
+        self.at += timedelta(**how)
+
+
+class CountingHasher(Argon2Hasher):
+    """Argon2 at its cheapest, which counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.verified = 0
+        self.hashed = 0
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - pwdlib's name
+        self.verified += 1
+        return super().verify(password, hash)
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.hashed += 1
+        return super().hash(password, salt=salt)
+
+
+@dataclass
+class Peopled:
+    """A deployment with its people, and what tests turn."""
+
+    database: Database
+    pool: Pool
+    people: People
+    clock: SetClock
+    hasher: CountingHasher
+
+    async def user(self, username: str, *grants: GrantWanted, own: str | None = OWN) -> User:
+        """Return a new user with these grants, and with a password of their own unless `own` is None."""
+        user, first = await self.people.create_user(OPERATOR, username, username.title(), FIRST, grants)
+        if own is not None:
+            await self.people.set_password(username, first, own)
+        return user
+
+    async def signed_in(self, username: str, *grants: GrantWanted) -> Caller:
+        """Return a new user who is signed in."""
+        await self.user(username, *grants)
+        return await self.enter(username)
+
+    async def enter(self, username: str, password: str = OWN) -> Caller:
+        """Return who signs in."""
+        token, _ = await self.people.sign_in(username, password)
+        return await self.people.session(token)
+
+
+@asynccontextmanager
+async def peopled(database: Database, *, most: int = 4) -> AsyncIterator[Peopled]:
+    """Yield the people of a database, as one server process has them."""
+    clock, hasher = SetClock(), CountingHasher()
+    async with service_pool(database.service_url, most=most) as pool:
+        people = await open_people(pool, database.home, passwords=Passwords(hasher), clock=clock)
+        yield Peopled(database, pool, people, clock, hasher)
+
+
+async def at_once(*acts: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Return what each came to, its exception included, when all were begun at the same time."""
+    return await asyncio.gather(*acts, return_exceptions=True)
