@@ -1,0 +1,138 @@
+"""What this process has read of trails: each entry checked, in order, once; kept, and read on from there.
+
+What is kept is evidence as well: a trail that no longer passes through it is refused. Nothing that is not committed ever
+comes in here: an open transaction works on a copy (`held.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from countersign.audit.append import Appender
+from countersign.audit.chain import START, Link, check_entry
+from countersign.audit.entry import SYSTEM_TRAIL, Entry
+from countersign.audit.errors import VerificationError
+from countersign.audit.governed import CaseReplay
+from countersign.audit.read import entries_statement, entry_of
+from countersign.audit.recent import Recent
+from countersign.audit.standing import Directory
+from countersign.audit.steps import Rows, Statement, Steps, arun
+from countersign.service.errors import AbsentError, ConflictError
+
+from .story import Story
+
+_CASES = 4_096
+
+
+class Followed:
+    """One case as its trail tells it, up to `link`. After `finding` nothing is taken from it any more."""
+
+    def __init__(self, case: str, directory: Directory) -> None:
+        self.case = case
+        self.link: Link = START
+        self.replay = CaseReplay(case, directory)
+        self.story = Story()
+        self.finding: str | None = None
+
+    def fork(self) -> Followed:
+        """Return a copy that can be fed what is not committed yet."""
+        other = copy.copy(self)
+        other.replay = self.replay.fork()
+        other.story = copy.deepcopy(self.story)
+        return other
+
+    def feed(self, entries: Sequence[Entry], appender: Appender) -> None:
+        """Check entries and take over what they say; those that were fed already are passed over."""
+        for entry in entries:
+            if self.finding is not None or entry.seq <= self.link.seq:
+                continue
+            try:
+                checked = check_entry(entry, after=self.link, origin=appender.origin, ring=appender.ring)
+                errors = self.replay.feed(checked)
+            except VerificationError as error:
+                errors = [error]
+            if errors:
+                self.finding = errors[0].message
+                return
+            self.story.feed(checked)
+            self.link = checked.link
+
+    def sound(self) -> Followed:
+        """Return this, or raise: nothing is decided on a trail that does not verify."""
+        if self.finding is not None:
+            raise ConflictError(
+                f"Case {self.case} is damaged: {self.finding}",
+                remedy=f"Run: countersign verify --trail {self.case}",
+                facts={"cause": "damaged", "case": self.case},
+            )
+        if self.link == START:
+            raise AbsentError(f"There is no case {self.case}.")
+        return self
+
+
+class Trails:
+    """What this process knows of `@system` and of cases."""
+
+    def __init__(self, appender: Appender) -> None:
+        self._appender = appender
+        self._system: Link = START
+        self.directory = Directory()
+        self._cases: Recent[str, Followed] = Recent(_CASES)
+
+    async def standing(self, conn: AsyncConnection[Any]) -> Directory:
+        """Return who may do what, read up to the end of `@system`. Raises ConflictError where that does not verify."""
+        entries = await self._entries(conn, SYSTEM_TRAIL, self._system)
+        for entry in entries:
+            if entry.seq <= self._system.seq:
+                continue
+            try:
+                checked = check_entry(
+                    entry, after=self._system, origin=self._appender.origin, ring=self._appender.ring
+                )
+                errors = self.directory.feed(checked)
+            except VerificationError as error:
+                errors = [error]
+            if errors:
+                raise ConflictError(
+                    f"The trail @system does not verify: {errors[0].message}",
+                    remedy="Run: countersign verify --trail @system",
+                    facts={"cause": "damaged"},
+                )
+            self._system = checked.link
+        return self.directory
+
+    async def case(self, conn: AsyncConnection[Any], case: str) -> Followed:
+        """Return a case, read up to the end of its trail as `conn` sees it; its `finding` is not raised yet.
+
+        The case first, then who may do what: whatever an entry relies on was committed before it.
+        """
+        followed = self._cases.get(case)
+        if followed is None:
+            followed = Followed(case, self.directory)
+        entries = await self._entries(conn, case, followed.link)
+        await self.standing(conn)
+        followed.feed(entries, self._appender)
+        if followed.link != START or followed.finding is not None:
+            self._cases[case] = followed
+        return followed
+
+    def keep(self, followed: Followed) -> None:
+        """Take over a copy that was fed entries which are committed now."""
+        known = self._cases.get(followed.case)
+        if known is None or known.link.seq < followed.link.seq:
+            self._cases[followed.case] = followed
+
+    async def _entries(self, conn: AsyncConnection[Any], trail: str, after: Link) -> list[Entry]:
+        rows = await arun(conn, _read(entries_statement(trail, after.seq)))
+        entries = [entry_of(row) for row in rows]
+        if any(entry.keyid not in self._appender.ring for entry in entries):
+            await arun(conn, self._appender.ring_steps())
+        return entries
+
+
+def _read(statement: Statement) -> Steps[Rows]:
+    return (yield statement)
