@@ -136,7 +136,7 @@ def inspect_graph(graph: Any) -> Inspection:
     allowed = _allowed(graph)
     parts: list[Part] = []
     states: dict[str, list[_State]] = {}
-    for path, part in _parts_of(graph):
+    for path, part in parts_of(graph):
         states[path] = _states(part, allowed)
         parts.append(_part(path, part, states[path]))
         remarks += _about_part(path, part, parts[-1])
@@ -161,7 +161,7 @@ def _compiled(builder: StateGraph[Any, Any, Any, Any]) -> Pregel[Any, Any, Any, 
         ) from error
 
 
-def _parts_of(graph: Pregel[Any, Any, Any, Any]) -> Iterator[tuple[str, Any]]:
+def parts_of(graph: Pregel[Any, Any, Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the graph and each of its subgraphs once, by the first node it is found in."""
     seen: set[int] = set()
     queue: list[tuple[str, Any]] = [(ROOT, graph)]
@@ -349,7 +349,7 @@ def _about_channel(place: str, state: _State) -> Iterator[Remark]:
 
 def _about_undeclared(allowed: set[Key], graph: Any) -> Iterator[Remark]:
     """Yield the classes that nodes name and the state does not declare: one of them may be under an Any."""
-    for path, part in _parts_of(graph):
+    for path, part in parts_of(graph):
         for name, node in part.nodes.items():
             functions = functions_of(node.bound) if name != "__start__" else []
             for kind in sorted(mentions(functions).classes, key=key_of):

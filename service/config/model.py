@@ -178,6 +178,11 @@ class Config:
             )
         return self.workflows[name]
 
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Where the secrets are that the file speaks of."""
+        return tuple(one for one in (self.service.database, self.service.worker_database) if one is not None)
+
     def secret(self, reference: Reference, environ: Mapping[str, str]) -> str:
         """Return what a reference of this file stands for. Raises ConfigurationError as `Reference.resolve` does."""
         return reference.resolve(environ, self.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,24 @@ def read_workflows(
         found[name] = _workflow(member, name, retention, folder, project)
     if not found:
         item.fail("There is no workflow.", "Add a table [workflows.NAME].")
+    _check_files(item, found)
     return found
+
+
+def _check_files(item: Item, found: dict[str, WorkflowConfig]) -> None:
+    """Refuse two files of one name: their modules could not have it both, nor their state types."""
+    files: dict[str, Path] = {}
+    for workflow in found.values():
+        if not workflow.graph.is_file:
+            continue
+        file = Path(os.path.normpath(workflow.graph.folder / workflow.graph.where))
+        if files.setdefault(file.stem, file) != file:
+            item.fail(
+                f"Another workflow's graph is in another file named {file.name}.",
+                f'Name one by its module, as in graph = "folder.{file.stem}:{workflow.graph.attribute}".',
+                workflow.name,
+                "graph",
+            )
 
 
 def _workflow(
@@ -58,7 +76,7 @@ def _workflow(
         graph=graph,
         policy_document=document,
         image=found["image"],
-        project=(folder / found["project"]).resolve() if found["project"] else home,
+        project=Path(os.path.normpath(folder / found["project"])) if found["project"] else home,
         files=tuple(found["files"]),
         path=item.path,
     )
