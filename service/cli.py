@@ -17,8 +17,10 @@ from countersign.audit.verify import EXIT_CODES
 
 from . import embedded
 from .adopt_command import adopt_threads
+from .api_key_command import api_key_group
 from .database import database
 from .describe import describe, shown
+from .grant_command import grant_group
 from .guard import COULD_NOT_RUN
 from .guard import guarded as _guarded
 from .guard import url_option as _url
@@ -26,6 +28,7 @@ from .log_command import log_group
 from .log_http import credential_command, serve_command
 from .monitor_command import monitor_command
 from .time_options import time_token_options, tsa_ca_option
+from .user_command import user_group
 from .verify_command import Asked, trust_of, verify
 
 _path: Any = click.Path(path_type=Path)
@@ -251,6 +254,9 @@ main.add_command(log_group)
 log_group.add_command(credential_command)
 log_group.add_command(serve_command)
 main.add_command(monitor_command)
+main.add_command(user_group)
+main.add_command(grant_group)
+main.add_command(api_key_group)
 
 
 @main.command("witness")

@@ -139,7 +139,7 @@ ENGINE = (
     ),
 )
 
-RETENTION = (Key("days", "1 to 36600", "days after the end of a case; below 183 there is a warning", number(1, 36600)),)
+RETENTION = (Key("days", "1 to 36525", "days after the end of a case; below 183 there is a warning", number(1, 36525)),)
 
 WORKFLOW = (
     Key(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from countersign.audit.canonical import Json
 from countersign.audit.errors import ConfigurationError
+from countersign.audit.policy import Policy
 
 from .places import KeyPath
 from .reading import Source, spell
@@ -119,7 +120,7 @@ class GraphAddress:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowConfig:
-    """One table `[workflows.<name>]`: which graph, and its policy document ("countersign/policy/1").
+    """One table `[workflows.<name>]`: which graph, and its policy ("countersign/policy/1").
 
     `image` is the declared digest that stands for the code; `project` the folder whose sources do otherwise, and
     `files` what else in it belongs to the code, as glob patterns. `path` is the key of the table in the file.
@@ -128,6 +129,7 @@ class WorkflowConfig:
     name: str
     graph: GraphAddress
     policy_document: Mapping[str, Json]
+    policy: Policy
     image: str | None
     project: Path
     files: tuple[str, ...]

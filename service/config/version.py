@@ -5,18 +5,15 @@ Same input, same version, on every machine and in every checkout: no document ho
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from countersign.audit.canonical import Json, canonical
+from countersign.audit.canonical import Json
+from countersign.audit.standing import PARTS, part_digest, version_of
 
 from .fit import check_fit
 from .model import Config, WorkflowConfig
 from .structure import Shape
-
-PARTS = ("policy", "graph", "code", "packages")
-_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +38,12 @@ class Description:
     @property
     def parts(self) -> dict[str, str]:
         """The SHA-256 of each document, in hex."""
-        return {part: hashlib.sha256(canonical(self.documents[part])).hexdigest() for part in PARTS}
+        return {part: part_digest(self.documents[part]) for part in PARTS}
 
     @property
     def version(self) -> str:
         """The version's name: 32 hex digits."""
-        return version_of(self.workflow, self.parts)
-
-
-def version_of(workflow: str, parts: Mapping[str, str]) -> str:
-    """Return the first 32 hex digits of SHA-256 over the canonical `{"name", "parts"}`."""
-    document: Json = {"name": workflow, "parts": dict(parts)}
-    return hashlib.sha256(canonical(document)).hexdigest()[:_LENGTH]
+        return version_of(self.workflow, {**self.parts})
 
 
 def described(config: Config, workflow: WorkflowConfig, looked: Looked) -> Description:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from countersign.audit.canonical import Json
+from countersign.audit.errors import MalformedError
+from countersign.audit.gates import SPEC
+from countersign.audit.policy import Policy, parse_policy
 
 from .forms import check_name
 from .gates import read_gates, roles_of
 from .keys import ROLES, WORKFLOW
 from .model import GraphAddress, LanggraphProject, Retention, WorkflowConfig
+from .places import KeyPath
 from .reading import Item, read_table
 
-SPEC = "countersign/policy/1"
+_STEP = re.compile(r"\.?([a-z_]+)|\[([0-9]+)\]")
 _ACTS = ("start", "correct", "stop", "move", "retry")
 _HOW_GRAPH = 'Add graph = "module.name:graph" or graph = "./file.py:graph".'
 
@@ -75,11 +80,36 @@ def _workflow(
         name=name,
         graph=graph,
         policy_document=document,
+        policy=_policy(item, document),
         image=found["image"],
         project=Path(os.path.normpath(folder / found["project"])) if found["project"] else home,
         files=tuple(found["files"]),
         path=item.path,
     )
+
+
+def _policy(item: Item, document: dict[str, Json]) -> Policy:
+    """Return what the verifier will read in a document; its word is the last one."""
+    try:
+        return parse_policy(document)
+    except MalformedError as error:
+        raise item.source.error(_place(item, document, error.message), error.message, "Mend that.") from error
+
+
+def _place(item: Item, document: dict[str, Any], message: str) -> KeyPath:
+    """Return the key of the file that a complaint about the policy document speaks of, as far as it has one."""
+    path: list[str | int] = []
+    for name, index in _STEP.findall(message.split(" ", maxsplit=1)[0]):
+        path.append(int(index) if index else name)
+    match path:
+        case ["gates", int(gate), "decisions", int(decision), *rest]:
+            name = document["gates"][gate]["decisions"][decision]["name"]
+            return (*item.path, "gates", gate, "decisions", name, *rest)
+        case ["acts", *rest]:
+            return (*item.path, "roles", *rest)
+        case ["gates", *_]:
+            return (*item.path, *path)
+    return item.path
 
 
 def _graph(

@@ -15,7 +15,15 @@ from countersign.audit.kinds import Kind
 from ..errors import AbsentError, ConflictError, InvalidError, UnauthenticatedError
 from .changes import By, Change, Room, one, rows, utc
 from .grants import check_administrators, give
-from .names import check_password, check_printed_name, check_reason, check_username, fold_username, typed_password
+from .names import (
+    check_password,
+    check_printed_name,
+    check_reason,
+    check_username,
+    fold_username,
+    known_form,
+    typed_password,
+)
 from .records import GrantWanted, User
 from .sessions import prove
 
@@ -138,12 +146,13 @@ async def reactivate(room: Room, by: By, user: str, reason: str | None) -> None:
 
 async def list_users(conn: AsyncConnection[Any], after: str | None, limit: int) -> list[User]:
     """Return up to `limit` users in the order in which they were made, behind the one with the id `after`."""
-    return [_user(row) for row in await rows(conn, _PAGE, after, after, limit)]
+    behind = after and known_form(after)
+    return [_user(row) for row in await rows(conn, _PAGE, behind, behind, limit)]
 
 
 async def user_by_id(conn: AsyncConnection[Any], user: str) -> User:
     """Return a user. Raises AbsentError where there is none."""
-    row = await one(conn, _USER_BY_ID, user)
+    row = await one(conn, _USER_BY_ID, known_form(user))
     if row is None:
         raise no_user()
     return _user(row)
@@ -159,7 +168,7 @@ async def user_by_name(conn: AsyncConnection[Any], username: str) -> User:
 
 async def printed_name(conn: AsyncConnection[Any], user: str) -> str:
     """Return the name that stands on signatures. Raises AbsentError where there is no such user."""
-    row = await one(conn, _PRINTED_NAME, user)
+    row = await one(conn, _PRINTED_NAME, known_form(user))
     if row is None:
         raise no_user()
     return str(row[0])
@@ -192,7 +201,7 @@ async def _revoke_password(change: Change, user: str) -> str | None:
 
 
 async def _locked(change: Change, user: str) -> tuple[str, bool]:
-    found = await change.one(_USER, user)
+    found = await change.one(_USER, known_form(user))
     if found is None:
         raise no_user()
     return found[0], found[1]

@@ -13,7 +13,7 @@ from countersign.audit.kinds import Kind
 
 from ..errors import AbsentError, ConflictError, InvalidError
 from .changes import By, Room, rows, utc
-from .names import ADMINISTRATOR, check_grant, check_label, check_scopes, check_workflow
+from .names import ADMINISTRATOR, check_grant, check_label, check_scopes, check_workflow, known_form
 from .records import ApiKey
 from .sessions import API_KEY_TOKEN, TOKEN_BYTES, digest, new_token
 
@@ -68,7 +68,7 @@ async def create_api_key(
 async def revoke_api_key(room: Room, by: By, key: str) -> None:
     """Let a key count no longer, at once. Raises AbsentError, or ConflictError where it was revoked already."""
     async with room.administering(by) as change:
-        found = await change.one(_KEY, key)
+        found = await change.one(_KEY, known_form(key))
         if found is None:
             raise AbsentError("There is no such API key.")
         if found[0] is not None:
@@ -79,7 +79,8 @@ async def revoke_api_key(room: Room, by: By, key: str) -> None:
 
 async def list_api_keys(conn: AsyncConnection[Any], after: str | None, limit: int) -> list[ApiKey]:
     """Return up to `limit` API keys in the order in which they were made, behind the one with the id `after`."""
-    return [_key(row) for row in await rows(conn, _PAGE, after, after, limit)]
+    behind = after and known_form(after)
+    return [_key(row) for row in await rows(conn, _PAGE, behind, behind, limit)]
 
 
 def _key(row: tuple[Any, ...]) -> ApiKey:

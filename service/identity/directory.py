@@ -41,11 +41,7 @@ class DirectoryReader:
         was signed and makes no sense is left aside, as it is by `verify`, which reports it.
         """
         async with self._turn:
-            try:
-                await self._read_on(conn)
-            except BaseException:
-                self._forget()
-                raise
+            await self._read_on(conn)
             return self._directory
 
     async def _read_on(self, conn: AsyncConnection[Any]) -> None:

@@ -11,7 +11,7 @@ from countersign.audit.kinds import Kind
 
 from ..errors import AbsentError, ConflictError, InvalidError
 from .changes import By, Change, Room, rows, utc
-from .names import ADMINISTRATOR, EVERY_WORKFLOW, check_grant
+from .names import ADMINISTRATOR, EVERY_WORKFLOW, check_grant, known_form
 from .records import Grant, GrantWanted
 
 _USER = "SELECT active FROM countersign.users WHERE id = %s FOR UPDATE"
@@ -42,7 +42,7 @@ async def give_grant(room: Room, by: By, user: str, wanted: GrantWanted) -> Gran
 async def give(room: Room, change: Change, user: str, wanted: GrantWanted) -> Grant:
     """Give a role within a change that is under way."""
     role, workflow = check_grant(wanted.role, wanted.workflow)
-    found = await change.one(_USER, user)
+    found = await change.one(_USER, known_form(user))
     if found is None:
         raise AbsentError("There is no such user.")
     if not found[0]:
@@ -68,7 +68,7 @@ async def revoke_grant(room: Room, by: By, grant: str) -> None:
     Raises ConflictError where it was taken back, or makes somebody the last active administrator; AbsentError.
     """
     async with room.administering(by) as change:
-        found = await change.one(_GRANT, grant)
+        found = await change.one(_GRANT, known_form(grant))
         if found is None:
             raise AbsentError("There is no such grant.")
         known = _grant(found)
@@ -99,7 +99,8 @@ async def check_administrators(
 
 async def list_grants(conn: AsyncConnection[Any], user: str | None, after: str | None, limit: int) -> list[Grant]:
     """Return up to `limit` grants, of one user or of all, in the order in which they begin, behind the one `after`."""
-    return [_grant(row) for row in await rows(conn, _PAGE, user, user, after, after, limit)]
+    whose, behind = user and known_form(user), after and known_form(after)
+    return [_grant(row) for row in await rows(conn, _PAGE, whose, whose, behind, behind, limit)]
 
 
 def _grant(row: tuple[Any, ...]) -> Grant:

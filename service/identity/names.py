@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -20,9 +19,8 @@ SCOPES = (
 )  # fmt: skip
 """What an API key may be for. None of them signs, and none is about users, grants or keys."""
 
-LONGEST_NAME, LONGEST_REASON = 100, 4_000
+LONGEST_NAME, LONGEST_OF_POLICIES, LONGEST_REASON = 100, 255, 4_000
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
-_WORD = re.compile(r"[^\W_][\w.-]{0,99}")
 
 
 def fold_username(typed: str) -> str:
@@ -60,13 +58,13 @@ def check_reason(typed: str) -> str:
 
 
 def check_role(role: str) -> str:
-    """Return `role` if it is a word of 1 to 100 letters, digits, `.`, `-` and `_`. Raises InvalidError otherwise."""
-    return _word(role, "role", "A role")
+    """Return `role` if a policy may use it: 1 to 255 printable characters. Raises InvalidError otherwise."""
+    return _of_policies(role, "role", "A role")
 
 
 def check_workflow(workflow: str) -> str:
-    """Return `workflow` if it is a word, as roles are, or `*`. Raises InvalidError otherwise."""
-    return workflow if workflow == EVERY_WORKFLOW else _word(workflow, "workflow", "A workflow")
+    """Return `workflow` if one may be called so, as with roles, or `*` for all. Raises InvalidError otherwise."""
+    return _of_policies(workflow, "workflow", "A workflow")
 
 
 def check_grant(role: str, workflow: str) -> tuple[str, str]:
@@ -79,6 +77,11 @@ def check_grant(role: str, workflow: str) -> tuple[str, str]:
             facts={"place": "workflow"},
         )
     return role, workflow
+
+
+def known_form(identifier: str) -> str:
+    """Return an id as a caller gave it, or nothing where no id of ours looks like that, so that none is found."""
+    return identifier if identifier.isascii() and identifier.isprintable() else ""
 
 
 def check_scopes(scopes: Iterable[str]) -> list[str]:
@@ -119,10 +122,11 @@ def _printable(name: str, place: str, what: str) -> str:
     return name
 
 
-def _word(text: str, place: str, what: str) -> str:
-    if not _WORD.fullmatch(text):
+def _of_policies(text: str, place: str, what: str) -> str:
+    if not 1 <= len(text) <= LONGEST_OF_POLICIES or not text.isprintable() or text != text.strip():
         raise InvalidError(
-            f"{what} is a word of 1 to {LONGEST_NAME} letters, digits, `.`, `-` and `_`.", facts={"place": place}
+            f"{what} has 1 to {LONGEST_OF_POLICIES} printable characters, without space around them.",
+            facts={"place": place},
         )
     return text
 
