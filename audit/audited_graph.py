@@ -137,6 +137,13 @@ class AuditedGraph(Pregel[Any, Any, Any, Any]):
         finally:
             self._saver.core.live.discard(call.run)
 
+    async def arecover(self, config: RunnableConfig) -> None:
+        """Append the entry that the thread's last run lost to a crash, if it provably got there; nothing is run.
+
+        Raises VerificationError when the state is not what was recorded.
+        """
+        await self._aload(self._call(config))
+
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[Any]]) -> RunnableConfig:
         """Edit the state as LangGraph does, with the entry of who did it, and old and new values."""
         call = self._edit(config, supersteps)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .append import OWN_TRAILS, Also, Appender, Part
-from .chain import Link, check_entry
+from .chain import START, Checked, Link, check_entry
 from .deployment import open_steps
 from .entry import SYSTEM_TRAIL, Entry, EntryDraft
 from .errors import AppendError, VerificationError
@@ -162,6 +162,33 @@ class Core:
             if gone := ledger.checkpoints() - found:
                 raise ledger.missing(min(gone))
             check_known(row, ledger)
+
+    def trail_steps(self, trail: str, before: Sequence[Checked] = ()) -> Steps[list[Checked]]:
+        """Return all entries of `trail`, checked; what they bind is known to this process from then on.
+
+        `before` are those that an earlier call returned, and are not read again. To be run as one statement. Raises
+        VerificationError, and MovedError when this process appended more meanwhile than was read.
+        """
+        ledger = self._ledger(trail)
+        known = ledger.link
+        checked = [*before]
+        link = checked[-1].link if checked else START
+        rows = yield entries_statement(trail, *([link.seq] if checked else []))
+        entries = [entry_of(row) for row in rows]
+        if any(entry.keyid not in self.appender.ring for entry in entries):
+            yield from self.appender.ring_steps()
+        for entry in entries:
+            checked.append(check_entry(entry, after=link, origin=self.appender.origin, ring=self.appender.ring))
+            link = checked[-1].link
+        if behind(link, known):
+            raise truncated(ledger, link)
+        with self._lock:
+            for found in checked:
+                if found.link.seq > ledger.link.seq:
+                    ledger.apply(found)
+            if ledger.link != link:
+                raise MovedError
+        return checked
 
     def committed(self, together: Sequence[Saved]) -> None:
         """Take over, after the commit, what the entries bind, where this process already follows their trail."""

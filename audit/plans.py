@@ -23,6 +23,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
 
 from .call import Call, call_of
+from .chain import Checked
 from .core import Core, MovedError, Saved, Swift
 from .effects import Keep, Kept, Mode, Plan, Record, Unit
 from .entry import Entry, EntryDraft, check_trail
@@ -147,6 +148,19 @@ def found_plan(
         {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
         for thread, ns, checkpoint_id in found
     ]
+
+
+def trail_plan(core: Core, trail: str, before: Sequence[Checked] = ()) -> Plan[list[Checked]]:
+    """Return all entries of a trail, checked. Raises VerificationError; see `Core.trail_steps` for `before`."""
+    yield from open_plan(core)
+    yield Kept(trail)
+    for _ in range(_ATTEMPTS):
+        try:
+            with _explained(AppendError):
+                return (yield Unit(core.trail_steps(trail, before), Mode.ALONE))  # type: ignore[no-any-return]
+        except MovedError:
+            continue
+    raise _too_fast(trail)
 
 
 def _complete_plan(core: Core, thread: str) -> Plan[None]:
