@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -42,13 +42,17 @@ ROUTES: Sequence[Any] = (
 )
 
 
-def create_app(settings: Settings) -> Litestar:
-    """Return the application of one server process. Its parts are opened when it starts, and closed when it ends."""
+def create_app(settings: Settings, *, begun: Callable[[], None] = lambda: None) -> Litestar:
+    """Return the application of one server process. Its parts are opened when it starts, and closed when it ends.
+
+    `begun` is called when all of them are.
+    """
 
     @asynccontextmanager
     async def living(app: Litestar) -> AsyncIterator[None]:
         async with opened(settings) as service, at_work(service):
             app.state.service = service
+            begun()
             yield
 
     async def with_headers(message: Message, _: Scope) -> None:
