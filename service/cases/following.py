@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from countersign.audit.append import Appender
 from countersign.audit.chain import START, Link, check_entry
-from countersign.audit.entry import SYSTEM_TRAIL, Entry
+from countersign.audit.entry import Entry
 from countersign.audit.errors import VerificationError
 from countersign.audit.governed import CaseReplay
 from countersign.audit.read import entries_statement, entry_of
@@ -22,6 +22,7 @@ from countersign.audit.recent import Recent
 from countersign.audit.standing import Directory
 from countersign.audit.steps import Rows, Statement, Steps, arun
 from countersign.service.errors import AbsentError, ConflictError
+from countersign.service.identity.directory import DirectoryReader
 
 from .story import Story
 
@@ -64,11 +65,7 @@ class Followed:
     def sound(self) -> Followed:
         """Return this, or raise: nothing is decided on a trail that does not verify."""
         if self.finding is not None:
-            raise ConflictError(
-                f"Case {self.case} is damaged: {self.finding}",
-                remedy=f"Run: countersign verify --trail {self.case}",
-                facts={"cause": "damaged", "case": self.case},
-            )
+            raise damaged(self.case, self.finding)
         if self.link == START:
             raise AbsentError(f"There is no case {self.case}.")
         return self
@@ -77,32 +74,23 @@ class Followed:
 class Trails:
     """What this process knows of `@system` and of cases."""
 
-    def __init__(self, appender: Appender) -> None:
+    def __init__(self, appender: Appender, reader: DirectoryReader) -> None:
         self._appender = appender
-        self._system: Link = START
+        self._reader = reader
         self.directory = Directory()
+        """Who may do what, as far as it was read last."""
         self._cases: Recent[str, Followed] = Recent(_CASES)
 
     async def standing(self, conn: AsyncConnection[Any]) -> Directory:
         """Return who may do what, read up to the end of `@system`. Raises ConflictError where that does not verify."""
-        entries = await self._entries(conn, SYSTEM_TRAIL, self._system)
-        for entry in entries:
-            if entry.seq <= self._system.seq:
-                continue
-            try:
-                checked = check_entry(
-                    entry, after=self._system, origin=self._appender.origin, ring=self._appender.ring
-                )
-                errors = self.directory.feed(checked)
-            except VerificationError as error:
-                errors = [error]
-            if errors:
-                raise ConflictError(
-                    f"The trail @system does not verify: {errors[0].message}",
-                    remedy="Run: countersign verify --trail @system",
-                    facts={"cause": "damaged"},
-                )
-            self._system = checked.link
+        try:
+            self.directory = await self._reader.current(conn)
+        except VerificationError as error:
+            raise ConflictError(
+                f"The trail @system does not verify: {error.message}",
+                remedy="Run: countersign verify --trail @system",
+                facts={"cause": "damaged"},
+            ) from error
         return self.directory
 
     async def case(self, conn: AsyncConnection[Any], case: str) -> Followed:
@@ -113,7 +101,9 @@ class Trails:
         followed = self._cases.get(case)
         if followed is None:
             followed = Followed(case, self.directory)
-        entries = await self._entries(conn, case, followed.link)
+        entries = [entry_of(row) for row in await arun(conn, read(entries_statement(case, followed.link.seq)))]
+        if any(entry.keyid not in self._appender.ring for entry in entries):
+            await arun(conn, self._appender.ring_steps())
         await self.standing(conn)
         followed.feed(entries, self._appender)
         if followed.link != START or followed.finding is not None:
@@ -126,13 +116,16 @@ class Trails:
         if known is None or known.link.seq < followed.link.seq:
             self._cases[followed.case] = followed
 
-    async def _entries(self, conn: AsyncConnection[Any], trail: str, after: Link) -> list[Entry]:
-        rows = await arun(conn, _read(entries_statement(trail, after.seq)))
-        entries = [entry_of(row) for row in rows]
-        if any(entry.keyid not in self._appender.ring for entry in entries):
-            await arun(conn, self._appender.ring_steps())
-        return entries
+
+def damaged(case: str, sentence: str) -> ConflictError:
+    """Return the refusal of whatever rests on a trail that does not verify."""
+    return ConflictError(
+        f"Case {case} is damaged: {sentence}",
+        remedy=f"Run: countersign verify --trail {case}",
+        facts={"cause": "damaged", "case": case},
+    )
 
 
-def _read(statement: Statement) -> Steps[Rows]:
+def read(statement: Statement) -> Steps[Rows]:
+    """Return the rows of a statement."""
     return (yield statement)

@@ -16,6 +16,7 @@ from countersign.audit.chain import Checked
 from countersign.audit.kinds import Kind
 
 _SAVES = (Kind.CHECKPOINT_SAVED, Kind.STATE_UPDATED)
+_MOVES = (Kind.STATE_UPDATED, Kind.CASE_REDIRECTED, Kind.CASE_STOPPED)
 _ACTS = (Kind.REVIEW_SIGNED, Kind.REVIEW_ATTESTED)
 
 
@@ -84,6 +85,10 @@ class Story:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     viewed: set[tuple[str, str, str]] = field(default_factory=set)
     """Review, digest and person: who was shown what."""
+    shown_by: dict[str, int] = field(default_factory=dict)
+    """The entry that holds a view, by its digest."""
+    moved: int = 1
+    """The last entry that can have made a review void."""
     case_number: str | None = None
     failure: str | None = None
     started_by: str = ""
@@ -95,6 +100,8 @@ class Story:
         body = checked.body
         payload: Mapping[str, Any] = checked.payload if isinstance(checked.payload, dict) else {}
         self.changed_at = body.occurred_at
+        if body.kind in _MOVES:
+            self.moved = body.seq
         if body.kind in _SAVES and body.checkpoint is not None and not body.checkpoint.ns:
             self.places.append((body.seq, body.checkpoint.id))
         elif body.kind == Kind.INTERRUPT_RAISED:
@@ -122,6 +129,7 @@ class Story:
             self._uncount(body.detail["signed"])
         elif body.kind == Kind.REVIEW_VIEWED:
             self.viewed.add((review, str(body.detail["shown_digest"]), body.actor.id))
+            self.shown_by.setdefault(str(body.detail["shown_digest"]), body.seq)
         elif body.kind in _ACTS:
             self.sign_offs[body.seq] = self._sign_off(body, payload)
         elif body.kind == Kind.REVIEW_CLAIMED:

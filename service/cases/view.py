@@ -15,7 +15,7 @@ from typing import Any
 
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.entry import CheckpointRef, Workflow
-from countersign.audit.policy import Gate
+from countersign.audit.gates import Gate
 
 SPEC = "countersign/view/1"
 LARGE = 256

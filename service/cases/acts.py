@@ -1,0 +1,150 @@
+"""What people do to a case beside deciding: correct, redirect, retry, stop, move it, and say something about it.
+
+Each is one transaction: an entry, the rows, and the job where a worker has something to do. Who may do it is asked of
+the Directory under its lock.
+"""
+
+from __future__ import annotations
+
+from countersign.audit.canonical import Json
+from countersign.audit.caseruns import Status
+from countersign.audit.entry import Actor, EntryDraft, Workflow
+from countersign.audit.kinds import Kind
+from countersign.service.errors import ConflictError, InvalidError
+from countersign.service.identity.caller import Caller
+
+from .concluding import hand_over
+from .held import Held, Room
+from .rights import Acting, acting, check_may_read, policy_of, registered_as
+from .settling import settle_held
+from .texts import check_object, check_text
+
+_ENDED = (Status.COMPLETED, Status.STOPPED)
+
+
+async def correct(room: Room, caller: Caller, case: str, values: object, reason: object) -> int:
+    """Have the state edited; return the entry's seq. Signatures on open reviews count no longer once it is."""
+    fields, text = check_object(values, "values"), check_text(reason, "reason")
+    if not fields:
+        raise InvalidError("The member values names no field.", facts={"place": "values"})
+    async with room.holding(case) as held:
+        who = _may(held, caller, "correct", "correct a case")
+        _check_idle(held)
+        return await mandate(
+            held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text}
+        )
+
+
+async def redirect(room: Room, caller: Caller, case: str, to: object, reason: object) -> int:
+    """Have the case go on at another node than the one that is due; return the entry's seq."""
+    text = check_text(reason, "reason")
+    async with room.holding(case) as held:
+        who = _may(held, caller, "redirect", "redirect a case")
+        allowed = held.followed.replay.policy.acts.to
+        if not isinstance(to, str) or to not in allowed:
+            raise InvalidError(
+                f"A case of this workflow cannot be redirected to {to!r}.",
+                remedy=f"The policy allows {', '.join(allowed) or 'no node'}.",
+                facts={"place": "to"},
+            )
+        _check_idle(held)
+        return await mandate(held, Kind.CASE_REDIRECTED, who, {"to": to}, {"reason": text})
+
+
+async def retry(room: Room, caller: Caller, case: str, reason: object) -> int:
+    """Have a run that failed tried again; return the entry's seq."""
+    text = check_text(reason, "reason")
+    async with room.holding(case) as held:
+        who = _may(held, caller, "retry", "retry a case")
+        if held.followed.replay.status is not Status.FAILED:
+            raise ConflictError(
+                "Only a case whose run failed can be tried again.",
+                facts={"cause": "status", "status": held.followed.replay.status},
+            )
+        return await mandate(held, Kind.CASE_RETRIED, who, {}, {"reason": text})
+
+
+async def stop(room: Room, caller: Caller, case: str, reason: object) -> int:
+    """Have nothing more done of the case; return the entry's seq. What is open is closed with it."""
+    text = check_text(reason, "reason")
+    async with room.holding(case) as held:
+        who = _may(held, caller, "stop", "stop a case")
+        _check_not_ended(held)
+        entry = draft(held, Kind.CASE_STOPPED, who.actor, {"standing": who.standing.place.as_json()}, {"reason": text})
+        seq = (await held.append(entry))[0].seq
+        await settle_held(held)
+        return seq
+
+
+async def move(room: Room, caller: Caller, case: str, version: str, reason: object) -> int:
+    """Have the case go on with another registered version of its workflow; return the entry's seq."""
+    text = check_text(reason, "reason")
+    async with room.holding(case) as held:
+        replay = held.followed.replay
+        who = _may(held, caller, "move", "move a case to another version")
+        _check_not_ended(held)
+        if version == replay.workflow.version:
+            raise ConflictError("The case is of this version already.", facts={"cause": "status"})
+        target = registered_as(held.directory, replay.workflow.name, version)
+        policy_of(target)
+        detail: dict[str, Json] = {
+            "registered": target.place.as_json(),
+            "from": replay.workflow.version,
+            "standing": who.standing.place.as_json(),
+        }
+        workflow = Workflow(replay.workflow.name, version)
+        entry = EntryDraft(case, Kind.CASE_MOVED, who.actor, workflow, detail=detail, payload={"reason": text})
+        seq = (await held.append(entry))[0].seq
+        for one in held.followed.replay.runs.pending:
+            await hand_over(held, one.seq)
+        await settle_held(held)
+        return seq
+
+
+async def mandate(
+    held: Held, kind: Kind, who: Acting, detail: dict[str, Json], payload: dict[str, Json]
+) -> int:
+    """Append an entry on which a worker acts, with its job, and settle what follows from it; return its seq."""
+    detail = {**detail, "standing": who.standing.place.as_json()}
+    seq = (await held.append(draft(held, kind, who.actor, detail, payload)))[0].seq
+    await hand_over(held, seq)
+    await settle_held(held)
+    return seq
+
+
+def draft(
+    held: Held, kind: Kind, actor: Actor, detail: dict[str, Json], payload: dict[str, Json] | None
+) -> EntryDraft:
+    """Return an entry of the case, of the version that it is of now."""
+    return EntryDraft(held.case, kind, actor, held.followed.replay.workflow, detail=detail, payload=payload)
+
+
+def reader(held: Held, caller: Caller) -> Acting:
+    """Return who takes part by reading only. Raises AbsentError for whoever may not read the case."""
+    replay = held.followed.replay
+    standing = check_may_read(
+        held.directory, caller, replay.policy, replay.workflow.name, held.now, f"case {held.case}"
+    )
+    roles = sorted(standing.roles(replay.workflow.name, held.now))
+    return Acting(caller.actor(roles[0] if roles else None), standing)
+
+
+def _may(held: Held, caller: Caller, act: str, what: str) -> Acting:
+    replay = held.followed.replay
+    roles: tuple[str, ...] = getattr(replay.policy.acts, act)
+    return acting(held.directory, caller, roles, replay.workflow.name, held.now, what)
+
+
+def _check_not_ended(held: Held) -> None:
+    status = held.followed.replay.status
+    if status in _ENDED:
+        raise ConflictError(f"The case is {status}.", facts={"cause": "status", "status": str(status)})
+
+
+def _check_idle(held: Held) -> None:
+    """Raise ConflictError unless the case waits for people: what a worker is at now is not changed under it."""
+    _check_not_ended(held)
+    if held.followed.replay.at_work:
+        raise ConflictError(
+            "The case is being worked on.", remedy="Try again in a moment.", facts={"cause": "at-work"}
+        )

@@ -1,0 +1,241 @@
+"""Whether somebody may decide what they want to, on what they saw, now: asked when a statement is made, and again under
+the lock before it counts. The rules themselves are those that a verifier replays (`audit.governed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+from psycopg import AsyncConnection
+
+from countersign.audit.canonical import Json, canonical, parse_hex32
+from countersign.audit.errors import MalformedError
+from countersign.audit.gates import EDIT
+from countersign.audit.governed import Review
+from countersign.audit.standing import Directory, Standing
+from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
+from countersign.service.identity.caller import Caller
+
+from .asking import Loaded, view_now
+from .following import Followed
+from .held import Room
+from .rights import standing_of
+from .texts import check_object, check_text, check_values
+from .view import differences
+from .views import Served, last_served, served_as
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants to decide. `values` as they came; `tagged` as entries hold them."""
+
+    review: str
+    decision: str
+    reason: str
+    values: Mapping[str, Any]
+    tagged: dict[str, Json]
+    shown_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Somebody may decide it: in which role, at which stage (from 1), with which meaning, on which view."""
+
+    review: Review
+    standing: Standing
+    role: str
+    stage: int
+    meaning: str
+    served: Served
+
+
+def read_wanted(review: str, asked: Mapping[str, Any]) -> Wanted:
+    """Return what a request asks for: `decision`, `reason`, `values` (or `edits`) and `shown_digest`.
+
+    Raises InvalidError, with the cause that the attempt failed for.
+    """
+    decision = asked.get("decision")
+    if not isinstance(decision, str) or not decision:
+        raise InvalidError("The member decision is not a text.", facts={"place": "decision", "cause": "decision"})
+    with _cause("digest"):
+        digest = _digest(asked.get("shown_digest"))
+    with _cause("reason"):
+        text = check_text(asked.get("reason"), "reason", needed=False)
+    given = asked.get("edits") if asked.get("values") is None else asked["values"]
+    with _cause("values"):
+        tagged = check_object({} if given is None else given, "values")
+    return Wanted(review, decision, text, given or {}, tagged, digest)
+
+
+def _digest(text: object) -> bytes:
+    try:
+        return parse_hex32(text)
+    except MalformedError as error:
+        raise InvalidError(
+            "The member shown_digest is not the digest of a view.",
+            remedy="Read the review and send the shown_digest that comes with it.",
+            facts={"place": "shown_digest"},
+        ) from error
+
+
+@contextmanager
+def _cause(cause: str) -> Iterator[None]:
+    """Say of an InvalidError inside the block which rule of an attempt it was."""
+    try:
+        yield
+    except InvalidError as error:
+        error.facts["cause"] = cause
+        raise
+
+
+async def judge(
+    conn: AsyncConnection[Any],
+    room: Room,
+    followed: Followed,
+    directory: Directory,
+    caller: Caller,
+    wanted: Wanted,
+    loaded: Loaded,
+    now: datetime,
+) -> Judged:
+    """Return in which role `caller` may decide what they want. Raises what keeps them from it, with its cause."""
+    review = review_of(followed, wanted.review)
+    standing = _active(directory, caller)
+    check_open(followed, review)
+    served = await _current(conn, room, followed, review, loaded, wanted.shown_digest)
+    if followed.replay.at_work:
+        raise ConflictError(
+            f"Case {followed.case} is being worked on: what was decided or corrected last is carried out first.",
+            remedy="Try again in a moment.",
+            facts={"cause": "at-work"},
+        )
+    role, stage = _signer(followed, review, standing, caller, wanted, now)
+    if (review.id, served.digest.hex(), caller.id) not in followed.story.viewed:
+        raise ConflictError(
+            "This view was shown to others, and not to you.",
+            remedy="Read the review first.",
+            facts={"cause": "not-viewed"},
+        )
+    return Judged(review, standing, role, stage, _meaning(review, wanted), served)
+
+
+def review_of(followed: Followed, review: str) -> Review:
+    """Return a review of a case. Raises AbsentError."""
+    found = followed.replay.reviews.get(review)
+    if found is None:
+        raise AbsentError(f"There is no review {review}.")
+    return found
+
+
+def check_open(followed: Followed, review: Review) -> None:
+    """Raise ConflictError unless people are still asked: it names who decided, and what."""
+    if review.open:
+        return
+    outcome = followed.story.outcomes.get(review.id)
+    if outcome is None or not outcome.decided:
+        raise ConflictError(
+            "This review was closed: what it was about has changed, or the case was stopped.",
+            remedy="Look at the case.",
+            facts={"cause": "closed"},
+        )
+    if outcome.by == "expiry":
+        raise ConflictError(
+            f"This review expired, and so is {outcome.outcome}.",
+            facts={"cause": "expired", "winner": {"actor": "system", "decision": outcome.outcome}},
+        )
+    last = followed.story.sign_offs[max(outcome.signed)]
+    raise ConflictError(
+        f"This review is decided: {outcome.outcome}, by {last.printed_name or last.signer}.",
+        remedy="Look at the case; an annotation can say what you think of it.",
+        facts={
+            "cause": "closed",
+            "winner": {"actor": last.signer, "decision": outcome.outcome, "seq": outcome.seq},
+        },
+    )
+
+
+def _active(directory: Directory, caller: Caller) -> Standing:
+    if caller.session is None:
+        raise ForbiddenError("An API key never signs.", remedy="It may attest.", facts={"cause": "credential"})
+    return standing_of(directory, caller)
+
+
+async def _current(
+    conn: AsyncConnection[Any], room: Room, followed: Followed, review: Review, loaded: Loaded, digest: bytes
+) -> Served:
+    """Return the view as it was served last, if it is what would be served now and what the caller names."""
+    if loaded.checkpoint != review.checkpoint:
+        raise ConflictError(
+            "The case moved on while this was looked at.", remedy="Read the review again.", facts={"cause": "digest"}
+        )
+    view = await view_now(conn, room, followed, review, loaded)
+    served = await last_served(conn, review.id)
+    if served is not None and served.digest == digest and served.data == canonical(view):
+        return served
+    shown = await served_as(conn, review.id, digest)
+    if shown is None:
+        raise ConflictError(
+            "This digest is of no view of this review.",
+            remedy="Read the review and sign what you are shown.",
+            facts={"cause": "digest", "changed": None},
+        )
+    raise ConflictError(
+        "The case has moved on since you were shown this review.",
+        remedy="Read the review again: `changed` says what is different.",
+        facts={"cause": "digest", "changed": differences(shown.view, view)},
+    )
+
+
+def _signer(
+    followed: Followed, review: Review, standing: Standing, caller: Caller, wanted: Wanted, now: datetime
+) -> tuple[str, int]:
+    raise NotImplementedError
+
+
+def _meaning(review: Review, wanted: Wanted) -> str:
+    """Return what the decision means. Raises InvalidError where reason or values are not what the policy asks for."""
+    gate = review.gate
+    if wanted.decision == EDIT:
+        if gate.edit is None:
+            _unknown(wanted.decision, [rule.name for rule in gate.decisions])
+        _check_values(gate.edit.values, wanted)
+        _check_reason(wanted, needed=True)
+        return gate.edit.meaning
+    rule = next((rule for rule in gate.decisions if rule.name == wanted.decision), None)
+    if rule is None:
+        _unknown(wanted.decision, [rule.name for rule in gate.decisions])
+    _check_reason(wanted, needed=rule.reason)
+    if rule.values is None:
+        if wanted.values:
+            raise InvalidError(
+                f"The decision {rule.name} takes no values.", facts={"place": "values", "cause": "values"}
+            )
+    else:
+        _check_values(rule.values, wanted)
+    return rule.meaning
+
+
+def _check_values(schema: Mapping[str, Json], wanted: Wanted) -> None:
+    with _cause("values"):
+        check_values(dict(schema), dict(wanted.values), "values")
+
+
+def _check_reason(wanted: Wanted, *, needed: bool) -> None:
+    if needed and not wanted.reason:
+        raise InvalidError(
+            f"The decision {wanted.decision} needs a reason.",
+            remedy="Say why.",
+            facts={"place": "reason", "cause": "reason"},
+        )
+
+
+def _unknown(decision: str, names: list[str]) -> NoReturn:
+    raise InvalidError(
+        f"There is no decision {decision!r} in this review.",
+        remedy=f"It is one of {', '.join(names)}.",
+        facts={"place": "decision", "cause": "decision"},
+    )
