@@ -13,7 +13,7 @@ HOW = 'Say it as in "90s", "15m", "4h", "2d" or "1d 12h": days, hours, minutes, 
 def parse_duration(text: str) -> int:
     """Return the seconds that `text` stands for, from 1 second to 366 days. Raises ValueError on anything else."""
     found = _FORM.fullmatch(text)
-    if not found or not any(found.groups()):
+    if not found or not any(found.groups()) or text != text.strip():
         raise ValueError(f"{text[:100]!r} is no length of time")
     seconds = sum(int(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS.values(), strict=True))
     if not 1 <= seconds <= LONGEST:

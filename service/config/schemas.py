@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,20 +100,11 @@ def _check_references(item: Item, path: tuple[str | int, ...], part: dict[str, A
         item.fail("It refers to another document.", 'Refer to "#/$defs/NAME" of the same schema only.', *path, "$ref")
     if _resolve(item.value, target) is None:
         item.fail(f"There is no {target[:100]!r} in this schema.", "Name one of its $defs.", *path, "$ref")
-    if "pattern" in part:
-        _check_pattern(item, path, part["pattern"])
 
 
 def _is_name(path: tuple[str | int, ...]) -> bool:
     """Whether the keys of the object at `path` are names of properties, not words of JSON Schema."""
     return bool(path) and path[-1] in ("properties", "$defs", "patternProperties", "dependentSchemas")
-
-
-def _check_pattern(item: Item, path: tuple[str | int, ...], pattern: object) -> None:
-    try:
-        re.compile(str(pattern))
-    except re.error as error:
-        item.fail(f"No regular expression: {error}.", "Mend it.", *path, "pattern")
 
 
 def _resolve(document: Any, target: str) -> Any:
