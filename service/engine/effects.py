@@ -74,4 +74,5 @@ def _keyed(config: RunnableConfig | None, **changes: Any) -> RunnableConfig:
         case = str((config or {}).get(CONF, {}).get(CONFIG_KEY_THREAD_ID))
         key = effect_key(_origin[0], case, patch[CONFIG_KEY_CHECKPOINT_NS])
         changes["configurable"] = {**patch, EFFECT_KEY: key}
-    return _patch_config(config, **changes)
+    made: RunnableConfig = _patch_config(config, **changes)
+    return made

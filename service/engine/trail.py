@@ -167,8 +167,10 @@ class Trail:
             return False
         seq = mandate.body.seq
         acted = {entry.body.actor for entry in self.behind(seq) if entry.body.actor.via == VIA}
-        later = [entry.body.seq for entry in self.behind(seq) if entry.body.kind in MANDATES]
-        return any(actor_of(other) in acted for other in later)
+        return any(actor_of(later) in acted for later in self._later(seq))
+
+    def _later(self, seq: int) -> list[int]:
+        return [entry.body.seq for entry in self.behind(seq) if entry.body.kind in MANDATES]
 
     def _first_run(self, mandate: Checked, edited: Checked | None) -> Step | None:
         kind = mandate.body.kind
@@ -210,6 +212,8 @@ class Trail:
         directed = isinstance(act, Goto) and self._was_directed(begun[0])
         if answered or directed:
             act = GoOn()
+        if not isinstance(act, Answer) and self._later(mandate.body.seq):
+            return None  # whatever is done next goes on from where this run stands
         return Recover(run, act)
 
     def _was_answered(self, answer: Answer, begun: Checked) -> bool:

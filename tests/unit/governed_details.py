@@ -35,6 +35,8 @@ GOVERNED: list[tuple[str, dict[str, Any]]] = [
     ("case.redirected", {"to": "analyze", **ACT}),
     ("case.retried", ACT),
     ("case.stopped", ACT),
+    ("case.stopped", {**ACT, "cause": 9}),
+    ("case.stopped", {"cause": 9}),
     ("case.annotated", ACT),
     ("case.annotated", {**ACT, **PERSON, "refers": 9, "signed": True}),
     ("review.opened", {**REVIEW, "gate": "pharmacist", "when": "before", "nodes": ["review"]}),
@@ -57,6 +59,7 @@ GOVERNED: list[tuple[str, dict[str, Any]]] = [
 _OPTIONAL = {
     "grant.given": {"until"},
     "case.corrected": {"signed"},
+    "case.stopped": {"standing", "cause"},
     "case.annotated": {*PERSON, "refers", "signed"},
     "review.opened": {"interrupt"},
     "review.refused": {"standing", "decision"},
