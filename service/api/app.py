@@ -16,7 +16,7 @@ from litestar.types import Message, Scope
 
 from ..errors import RequestError
 from ..log_routes import log_router
-from . import health, people, sessions
+from . import cases, events, health, people, reading, reviews, sessions
 from .answers import IdempotencyMiddleware
 from .background import at_work
 from .callers import Authentication, scope_guard
@@ -39,6 +39,10 @@ ROUTES: Sequence[Any] = (
     *health.ROUTES,
     *sessions.ROUTES,
     *people.ROUTES,
+    *reading.ROUTES,
+    *cases.ROUTES,
+    *reviews.ROUTES,
+    *events.ROUTES,
 )
 
 

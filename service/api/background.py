@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from .hub import SETTLE
 from .parts import Service
 
 _HOUR = 3_600.0
@@ -15,8 +16,14 @@ _log = logging.getLogger("countersign.api")
 
 @asynccontextmanager
 async def at_work(service: Service) -> AsyncIterator[None]:
-    """Do all of it until the block ends, then let what is under way finish."""
-    tasks = [asyncio.create_task(_again(service.answers.clean, _HOUR))]
+    """Do all of it until the block ends, then let what is under way finish or be taken back."""
+    sweep = service.settings.sweep
+    tasks = [
+        asyncio.create_task(_settle(service)),
+        asyncio.create_task(_again(service.desk.sweep, sweep)),
+        asyncio.create_task(_again(service.desk.keep_time, sweep)),
+        asyncio.create_task(_again(service.answers.clean, _HOUR)),
+    ]
     try:
         yield
     finally:
@@ -26,6 +33,18 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+
+
+async def _settle(service: Service) -> None:
+    """Settle each case as soon as a worker says that its run is over. What is missed, the sweep finds."""
+    with service.hub.ear(SETTLE) as ear:
+        while True:
+            _, cases = await ear.wait(_HOUR)
+            for case in cases:
+                try:
+                    await service.desk.settle(case)
+                except Exception:  # noqa: BLE001 - one case does not keep the others from it
+                    _log.warning("Case %s could not be settled; it is tried again.", case, exc_info=True)
 
 
 async def _again(work: Callable[[], Awaitable[object]], seconds: float) -> None:

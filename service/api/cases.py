@@ -9,8 +9,10 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter, QueryParameter
+from msgspec import convert, structs
 
 from ..cases.rows import CASE_STATUSES, CaseRow
+from ..errors import ConflictError
 from ..identity.caller import Caller
 from .callers import CallerRequest
 from .details import detail
@@ -24,19 +26,21 @@ from .forms import (
     CredentialGiven,
     Done,
     History,
+    Line,
     Move,
-    OpenReview,
+    Recorded,
     Redirect,
+    ReviewTold,
     StartCase,
     StateTold,
     Trail,
 )
-from .models import Recorded, told
+from .models import told
 from .openapi import ABSENT, CONFLICT, INVALID, route
-from .paging import CursorText, Limit, cursor_of, place_of
+from .paging import CursorText, Limit, cursor_of, moment_and_id, place_of
 from .parts import Service
 from .waiting import Prefer, at_rest, seconds_of
-from .words import case_status, told_status
+from .words import case_status, told_status, whole_entry
 
 _CASES = ["Cases"]
 CasePath = Annotated[UUID, PathParameter(description="A case's id.")]
@@ -57,10 +61,8 @@ async def start(
     """
     service: Service = state.service
     name = request.scope["state"].get("idempotency")
-    case = await service.desk.start(
-        request.user, data.workflow, data.input, data.case_number, data.config, name=name
-    )
-    return await _answer(service, request.user, case, prefer, CaseFound, {"location": f"/api/cases/{case}"})
+    case = await service.desk.start(request.user, data.workflow, data.input, data.case_number, data.config, name=name)
+    return await _answer(service, request.user, case, prefer)
 
 
 @get("/api/cases", tags=_CASES, **route("cases:read", INVALID))
@@ -85,7 +87,7 @@ async def list_cases(
     question = {"list": "cases", **which}
     after = moment_and_id(place_of(cursor, question, str, str))
     found = await service.desk.list_cases(request.user, after=after, most=limit + 1, **which)
-    items = [_told(row) for row in found[:limit]]
+    items = [case_told(row) for row in found[:limit]]
     last = found[limit - 1] if len(found) > limit else None
     following = cursor_of([last.started_at.isoformat(), last.id], question) if last else None
     return Cases(items=items, next=following)
@@ -96,7 +98,7 @@ async def get_case(request: CallerRequest, state: State, case: CasePath, prefer:
     """Tell how a case is, which of its reviews are open, and what its graph has found."""
     service: Service = state.service
     await at_rest(service, request.user, str(case), seconds_of(prefer))
-    return detail(request, await _found(service, request.user, str(case)))
+    return detail(request, await found_of(service, request.user, str(case)))
 
 
 @get("/api/cases/{case:uuid}/state", tags=_CASES, **route("cases:read", ABSENT, CONFLICT, INVALID))
@@ -111,15 +113,15 @@ async def get_state(
     """Tell the state of a case: every row of it was checked against its entry."""
     service: Service = state.service
     found = await service.desk.state(request.user, str(case), seq)
-    return detail(request, told(StateTold, found))
+    return detail(request, told(StateTold, found, state=dict(found.fields)))
 
 
 @get("/api/cases/{case:uuid}/history", tags=_CASES, **route("cases:read", ABSENT, CONFLICT))
 async def get_history(request: CallerRequest, state: State, case: CasePath) -> Response[History]:
     """Tell what happened in a case, a line for each entry."""
     service: Service = state.service
-    lines: list[Any] = [*(await service.desk.history(request.user, str(case)))]
-    return detail(request, History(case=str(case), items=lines))
+    lines = await service.desk.history(request.user, str(case))
+    return detail(request, History(case=str(case), items=[convert(line, Line) for line in lines]))
 
 
 @get("/api/cases/{case:uuid}/trail", tags=_CASES, **route("cases:read", ABSENT, CONFLICT))
@@ -127,7 +129,7 @@ async def get_trail(request: CallerRequest, state: State, case: CasePath) -> Res
     """Tell all entries of a case with their content, each checked: signature, place in the chain, and payload."""
     service: Service = state.service
     entries = await service.desk.trail(request.user, str(case))
-    return detail(request, Trail(case=str(case), items=[entry_of(checked) for checked in entries]))
+    return detail(request, Trail(case=str(case), items=[whole_entry(checked) for checked in entries]))
 
 
 @post("/api/cases/{case:uuid}/state", tags=_CASES, **route("cases:correct", ABSENT, CONFLICT, body=True, status=202))
@@ -192,17 +194,47 @@ def credential_of(given: CredentialGiven | None) -> dict[str, Any] | None:
     return {"password": given.password, **({} if given.username is None else {"username": given.username})}
 
 
-async def _answer(
-    service: Service, caller: Caller, case: str, prefer: str | None, headers: Mapping[str, str]
-) -> Response[CaseFound]:
+async def found_of(service: Service, caller: Caller, case: str) -> CaseFound:
+    """Return how a case is, with the state that its graph has come to."""
+    page = await service.desk.get_case(caller, case)
+    state = None
+    if page.row.status != "starting":
+        try:
+            found = await service.desk.state(caller, case)
+        except ConflictError:
+            found = None  # the row says what is the matter
+        state = dict(found.fields) if found is not None and found.checkpoint is not None else None
+    return CaseFound(
+        **structs.asdict(case_told(page.row)),
+        seq=page.seq,
+        reviews=[told(ReviewTold, review) for review in page.reviews],
+        state=state,
+    )
+
+
+def case_told(row: CaseRow) -> CaseTold:
+    """Return a case as it is told."""
+    return told(CaseTold, row, status=told_status(row.status))
+
+
+def waited(prefer: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of an answer that was waited for."""
     seconds = seconds_of(prefer)
-    await at_rest(service, caller, case, seconds)
-    applied = {"preference-applied": f"wait={seconds}"} if seconds else {}
-    return Response(await _found(service, caller, case), headers={**headers, **applied})
+    return {**headers, **({"preference-applied": f"wait={seconds}"} if seconds else {})}
+
+
+async def _answer(service: Service, caller: Caller, case: str, prefer: str | None) -> Response[CaseFound]:
+    await at_rest(service, caller, case, seconds_of(prefer))
+    headers = waited(prefer, {"location": f"/api/cases/{case}"})
+    return Response(await found_of(service, caller, case), headers=headers)
 
 
 async def _done(service: Service, caller: Caller, case: str, prefer: str | None, seq: int) -> Response[Done]:
-    seconds = seconds_of(prefer)
-    await at_rest(service, caller, case, seconds)
-    headers = {"location": f"/api/cases/{case}", **({"preference-applied": f"wait={seconds}"} if seconds else {})}
-    return Response(Done(case=await _found(service, caller, case), seq=seq), headers=headers)
+    await at_rest(service, caller, case, seconds_of(prefer))
+    headers = waited(prefer, {"location": f"/api/cases/{case}"})
+    return Response(Done(case=await found_of(service, caller, case), seq=seq), headers=headers)
+
+
+ROUTES = (
+    start, list_cases, get_case, get_state, get_history, get_trail, correct, redirect, stop, retry, move, annotate,
+)  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 from litestar import get
@@ -14,9 +13,10 @@ from ..errors import AbsentError, ForbiddenError, UnauthenticatedError
 from ..identity.caller import Caller
 from .callers import CallerRequest
 from .hub import CASE, PEOPLE
-from .models import CaseId, Told
+from .models import CaseId, Moment, Told
 from .openapi import route
 from .parts import Service
+from .words import told_status
 
 RETRY = 1_000
 """Milliseconds after which a browser connects again."""
@@ -28,7 +28,7 @@ class CaseChanged(Told):
     id: CaseId
     workflow: str
     status: str
-    changed_at: Any
+    changed_at: Moment
 
 
 @get("/api/events", tags=["Events"], media_type="text/event-stream", **route("cases:read"))
@@ -75,10 +75,10 @@ async def _over(service: Service, token: str) -> str | None:
 async def _changed(service: Service, caller: Caller, case: str) -> ServerSentEventMessage | None:
     """Return what is told of a case, None where the caller may not know of it."""
     try:
-        row = await service.desk.get_case(caller, case)
+        row = (await service.desk.get_case(caller, case)).row
     except (AbsentError, ForbiddenError):
         return None
-    told = CaseChanged(id=row.id, workflow=row.workflow, status=row.status, changed_at=row.changed_at)
+    told = CaseChanged(id=row.id, workflow=row.workflow, status=told_status(row.status), changed_at=row.changed_at)
     return ServerSentEventMessage(event="case", data=msgspec.json.encode(told).decode())
 
 

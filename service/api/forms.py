@@ -167,35 +167,6 @@ class CaseTold(Told):
     problem: Annotated[str | None, Meta(description="What is the matter, where something is.")]
 
 
-class OpenReview(Told):
-    """A review of a case that waits for people."""
-
-    id: ReviewId
-    gate: str | None
-    role: RoleName
-
-
-class CaseFound(CaseTold, kw_only=True):
-    """A case, what it waits for, and what its graph has found so far."""
-
-    reviews: Annotated[list[OpenReview], Meta(description="Reviews that are open.")]
-    state: State | None = None
-
-
-class Cases(Told):
-    """A page of cases, the newest first."""
-
-    items: list[CaseTold]
-    next: Next
-
-
-class Done(Told):
-    """What was recorded, as which entry of the case's trail, and how the case is now."""
-
-    case: CaseFound
-    seq: Seq
-
-
 class ReviewTold(Told):
     """A review as lists show it."""
 
@@ -214,6 +185,64 @@ class ReviewTold(Told):
     outcome: str | None
 
 
+class CaseFound(CaseTold, kw_only=True):
+    """A case, what it waits for, and what its graph has found so far."""
+
+    seq: Annotated[int, Meta(description="How many entries its trail has.")]
+    reviews: Annotated[list[ReviewTold], Meta(description="Reviews that are open.")]
+    state: Annotated[State | None, Meta(description="null: there is none yet, or it is not what was recorded.")]
+
+
+class Cases(Told):
+    """A page of cases, the newest first."""
+
+    items: list[CaseTold]
+    next: Next
+
+
+class StateTold(Told):
+    """The state of a case as of entry `seq`. null stands for a checkpoint where there is none yet."""
+
+    seq: Seq
+    checkpoint: str | None
+    state: State
+
+
+class Line(Told):
+    """An entry in words. `of`: how many the trail has."""
+
+    seq: Seq
+    of: int
+    occurred_at: Moment
+    kind: str
+    actor: str
+    role: str
+    via: str
+    what: str
+    leaf_hash: Digest
+
+
+class History(Told):
+    """What happened in a case, a line for each entry."""
+
+    case: CaseId
+    items: list[Line]
+
+
+class Done(Told):
+    """What was recorded, as which entry of the case's trail, and how the case is now."""
+
+    case: CaseFound
+    seq: Seq
+
+
+class Recorded(Told):
+    """As which entry it was recorded."""
+
+    trail: CaseId
+    seq: Seq
+
+
 class Reviews(Told):
     """A page of reviews, the oldest first."""
 
@@ -221,35 +250,48 @@ class Reviews(Told):
     next: Next
 
 
-class ReviewShown(Told):
+class Remark(Told):
+    """What somebody said in a review."""
+
+    seq: Seq
+    by: str
+    at: Moment
+    text: str
+
+
+class ReviewShown(ReviewTold, kw_only=True):
     """A review, with exactly what a signature on it covers."""
 
-    review: ReviewTold
-    shown_digest: Annotated[
-        str | None,
-        Meta(description="SHA-256 of salt and canonical view. A decision names it. null: nothing to decide."),
-    ]
-    salt: str | None
-    view: Annotated[dict[str, Any] | None, Meta(description="The review view (docs/formats.md, section 6).")]
-    comments: list[dict[str, Any]]
+    shown_digest: Annotated[Digest, Meta(description="A decision has to name it: it is that of what is shown here.")]
+    view: Annotated[dict[str, Any], Meta(description="What is signed (docs/formats.md, section 6).")]
+    comments: list[Remark]
 
 
 class Statement(Told):
-    """What waits for a credential: single use, five minutes, and nobody else's."""
+    """What waits for a credential: for one use, within five minutes, in this session."""
 
-    id: str
-    statement: AnyJson
+    id: Annotated[str, Meta(examples=["g-5f0c1c1e8a534d5c9a5e6f2a4c3b7d10"])]
+    statement: Annotated[dict[str, Any], Meta(description="Exactly what the signature will cover.")]
     expires_at: Moment
 
 
-class Signed(Told):
-    """A signature that was given, and what became of the review with it."""
+class SignedOff(Told):
+    """A signature that was given, and what came of it."""
 
     case: CaseId
     review: ReviewId
     seq: Seq
-    outcome: Annotated[str | None, Meta(description="The decision, where this signature concluded it.")]
-    status: ReviewStatus
+    decision: str
+    outcome: Annotated[
+        str | None, Meta(description="As what the review was decided with it; null: others have to sign.")
+    ]
+    decided: Annotated[int | None, Meta(description="The entry that the case goes on by.")]
+
+
+class Signed(SignedOff, kw_only=True):
+    """A signature, and how the case is now."""
+
+    now: CaseFound
 
 
 class EntryTold(Told):
@@ -270,3 +312,35 @@ class Entries(Told):
 
     items: list[EntryTold]
     next: Next
+
+
+class EntryWhole(EntryTold, kw_only=True):
+    """An entry with its content."""
+
+    prev: Digest
+    run: str | None
+    checkpoint: dict[str, Any] | None
+    payload: AnyJson
+
+
+class Trail(Told):
+    """All entries of a case, from the first on."""
+
+    case: CaseId
+    items: list[EntryWhole]
+
+
+class WorkflowTold(Told):
+    """A workflow, in the version that new cases get, with its policy."""
+
+    name: WorkflowName
+    version: str
+    title: str
+    roles: Annotated[list[str], Meta(description="The roles that the caller has in it.")]
+    policy: Annotated[dict[str, Any], Meta(description="The policy document (countersign/policy/1).")]
+
+
+class Workflows(Told):
+    """The workflows that the caller may read, by name."""
+
+    items: list[WorkflowTold]

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from litestar.params import QueryParameter
@@ -48,14 +49,44 @@ def place_of(cursor: str | None, question: Mapping[str, Any], *kinds: type[str |
     if not isinstance(data, list) or len(data) != len(kinds) + 1 or data[0] != _digest(question):
         raise _no_cursor()
     place = tuple(data[1:])
-    if any(type(value) is not kind for value, kind in zip(place, kinds, strict=True)) or "\0" in str(place[-1]):
+    if any(type(value) is not kind for value, kind in zip(place, kinds, strict=True)) or not _sendable(place):
         raise _no_cursor()
     return place
+
+
+def moment_and_id(place: tuple[Any, ...] | None) -> tuple[datetime, str] | None:
+    """Return a place in a list that is ordered by a moment and an id. Raises InvalidError for no moment."""
+    return None if place is None else (_moment(place[0]), str(place[1]))
+
+
+def moment_trail_seq(place: tuple[Any, ...] | None) -> tuple[datetime, str, int] | None:
+    """Return a place in a list of entries. Raises InvalidError for no moment, or no number of an entry."""
+    if place is None:
+        return None
+    if not 0 < place[2] < 2**63:
+        raise _no_cursor()
+    return _moment(place[0]), str(place[1]), int(place[2])
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _no_cursor() from error
+    if moment.tzinfo is None:
+        raise _no_cursor()
+    return moment
 
 
 def _digest(question: Mapping[str, Any]) -> str:
     data = json.dumps({key: str(value) for key, value in question.items() if value is not None}, sort_keys=True)
     return hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _sendable(place: Sequence[Any]) -> bool:
+    """Tell whether PostgreSQL takes the texts at all."""
+    texts = [value for value in place if isinstance(value, str)]
+    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for value in texts for char in value)
 
 
 def _no_cursor() -> InvalidError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from countersign.audit.memory import Memory
 from countersign.audit.saver import AsyncAuditedPostgresSaver
 
 from ..auditors import auditors_file
+from ..cases.desk import Desk
 from ..clock import Clock, now
 from ..identity.changes import Limits
 from ..identity.passwords import Passwords
@@ -43,6 +44,8 @@ class Settings:
     """Seconds between two looks for what was missed."""
     tick: float = 5.0
     """Seconds between two looks at whether the caller of a stream still may have it."""
+    offered: Mapping[str, str] = field(default_factory=dict)
+    """Which version of a workflow new cases get, by name; without: the one registered last."""
     clock: Clock = now
     passwords: Passwords | None = None
     """How passwords are hashed, where it is not as usual: for tests."""
@@ -73,6 +76,7 @@ class Service:
     appender: Appender
     saver: AsyncAuditedPostgresSaver
     people: People
+    desk: Desk
     hub: Hub
     answers: Answers
 
@@ -94,4 +98,5 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         hub = Hub(settings.url, instance)
         await stack.enter_async_context(hub.running())
         answers = Answers(pool, settings.folder.key(DEPLOYMENT), instance, settings.clock)
-        yield Service(settings, pool, people.appender, saver, people, hub, answers)
+        desk = Desk(pool, people, saver, offered=settings.offered, clock=settings.clock)
+        yield Service(settings, pool, people.appender, saver, people, desk, hub, answers)

@@ -87,7 +87,9 @@ def serve(config: Config, environ: Mapping[str, str], listen: str | None, *, try
 def _versions(config: Config, environ: Mapping[str, str]) -> list[Description]:
     """Return the version of every workflow, each found by a process of its own, some at a time."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        return list(threads.map(lambda workflow: describe_in_child(config, workflow, environ), config.workflows.values()))
+        return list(
+            threads.map(lambda workflow: describe_in_child(config, workflow, environ), config.workflows.values())
+        )
 
 
 def _run(settings: Settings, bound: socket.socket, hello: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ async def at_rest(service: Service, caller: Caller, case: str, seconds: int) -> 
     # Listened for before the first look, so that nothing falls in between.
     with service.hub.ear(CASE) as ear:
         while True:
-            row = await service.desk.get_case(caller, case)
+            row = (await service.desk.get_case(caller, case)).row
             left = until - asyncio.get_running_loop().time()
             if row.status not in AT_WORK or left <= 0 or service.hub.closing.is_set():
                 return row

@@ -55,11 +55,18 @@ class Desk:
         self._room = Room(pool, people.appender, saver, trails, clock, random)
 
     async def start(
-        self, caller: Caller, workflow: str, given: object, case_number: object = None, config: object = None
+        self,
+        caller: Caller,
+        workflow: str,
+        given: object,
+        case_number: object = None,
+        config: object = None,
+        *,
+        name: bytes | None = None,
     ) -> str:
         """Begin a case and return its id: see starting.start."""
         return await starting.start(
-            self._room, caller, workflow, given, case_number=case_number, config=config, offered=self._offered
+            self._room, caller, workflow, given, case_number=case_number, config=config, offered=self._offered, name=name
         )
 
     async def settle(self, case: str) -> bool:

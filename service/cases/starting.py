@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 
 from countersign.audit.canonical import Json
+from countersign.audit.chain import START
 from countersign.audit.entry import EntryDraft, Workflow
 from countersign.audit.kinds import Kind
 from countersign.audit.standing import Registered
@@ -28,9 +29,12 @@ async def start(
     case_number: object = None,
     config: object = None,
     offered: Mapping[str, str],
+    name: bytes | None = None,
 ) -> str:
     """Begin a case with `given`, a JSON object, as its input; return its id.
 
+    `name` are 16 bytes or more that nobody else can choose, from which the id is made: the same begin one case only,
+    and whoever comes again with them is given its id.
     It runs on the version that is `offered` of the workflow, else on the one registered last. Raises InvalidError,
     AbsentError where there is no such workflow, ForbiddenError for whoever may not start it.
     """
@@ -39,8 +43,10 @@ async def start(
         payload["case_number"] = check_text(case_number, "case_number", most=MAX_NUMBER)
     if config is not None:
         payload["config"] = as_tagged(_object(config), "config")
-    case = str(uuid.UUID(bytes=room.random(16), version=4))
+    case = str(uuid.UUID(bytes=(name or room.random(16))[:16], version=4))
     async with room.holding(case, new=True) as held:
+        if held.followed.link != START:
+            return case
         found = _version(held, workflow, offered)
         policy = policy_of(found)
         who = acting(held.directory, caller, policy.acts.start, workflow, held.now, f"start a case of {workflow}")
