@@ -12,21 +12,26 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from conftest import Database
-from langgraph.graph import StateGraph
 from psycopg_pool import AsyncConnectionPool
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from countersign.audit.canonical import Json
-from countersign.audit.entry import SYSTEM_TRAIL, Actor, EntryDraft
+from countersign.audit.entry import SYSTEM_TRAIL, Actor, EntryDraft, Workflow
 from countersign.audit.kinds import Kind
+from countersign.audit.policy import parse_policy
 from countersign.audit.saver import AsyncAuditedPostgresSaver
 from countersign.audit.standing import PARTS, part_digest, version_of
 from countersign.service.cases.desk import Desk
-from countersign.service.identity.caller import SESSION, Caller
+from countersign.service.cases.signing import SignedOff
+from countersign.service.engine.deliver import Engine
+from countersign.service.engine.gates import Governed
+from countersign.service.engine.gates import governed as govern
+from countersign.service.engine.locks import Locks
+from countersign.service.identity.caller import Caller
 from countersign.service.identity.passwords import Passwords
 from countersign.service.identity.people import People, open_people
 from countersign.service.identity.records import GrantWanted
-from countersign.service.order_workflow import order_workflow
+from countersign.service.order_workflow import new_order, order_workflow
 
 OPERATOR = Actor("uid:0", "os-user")
 ORDERS = "medication-order"
@@ -114,14 +119,17 @@ class Watch:
 
 
 @dataclass
-class Governed:
+class Deployment:
     """One deployment under test."""
 
     database: Database
     pool: AsyncConnectionPool[Any]
     people: People
     desk: Desk
+    saver: AsyncAuditedPostgresSaver
     watch: Watch
+    engine: Engine
+    graphs: dict[Workflow, Governed]
     users: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, Caller] = field(default_factory=dict)
 
@@ -133,41 +141,69 @@ class Governed:
             await self.people.set_password(name, first, PASSWORD)
             self.users[name] = user.id
         if name not in self.sessions:
-            token, session = await self.people.sign_in(name, PASSWORD)
+            token, _ = await self.people.sign_in(name, PASSWORD)
             self.sessions[name] = await self.people.session(token)
-            assert self.sessions[name].session == session.id
-            assert self.sessions[name].via == SESSION
         return self.sessions[name]
 
-    def credential(self, name: str, password: str = PASSWORD) -> dict[str, Json]:
-        """Return all components of a person's credential."""
-        return {"username": name, "password": password}
-
-    async def register(self, document: Mapping[str, Json], mark: str = "1") -> str:
-        """Register a version of a workflow, and return it."""
+    async def register(self, document: Mapping[str, Json], graph: Any, mark: str = "1") -> Workflow:
+        """Register a version of a workflow, give its graph to the worker, and return it."""
         name = str(document["workflow"])
-        parts: dict[str, Json] = {
-            "policy": dict(document),
-            "graph": {"mark": mark},
-            "code": {"mark": mark},
-            "packages": {},
-        }
+        parts: dict[str, Json] = {"policy": dict(document), "graph": {}, "code": {"mark": mark}, "packages": {}}
         digests: dict[str, Json] = {part: part_digest(parts[part]) for part in PARTS}
-        version = version_of(name, digests)
+        workflow = Workflow(name, version_of(name, digests))
         draft = EntryDraft(
             SYSTEM_TRAIL,
             Kind.WORKFLOW_REGISTERED,
             OPERATOR,
-            detail={"name": name, "version": version, "parts": digests},
+            detail={"name": name, "version": workflow.version, "parts": digests},
             payload=parts,
         )
         async with self.pool.connection() as conn, conn.transaction():
             await self.people.appender.aappend(conn, draft)
-        return version
+        saver = self.engine.saver
+        self.graphs[workflow] = govern(graph, saver, parse_policy(dict(document)), workflow.version)
+        return workflow
+
+    async def work(self, case: str) -> None:
+        """Carry out what is outstanding of a case, as a worker does, and settle it, as the server does."""
+        await self.engine.deliver(case)
+        await self.desk.settle(case)
+
+    async def started(self, caller: Caller, drug: str = "warfarin", workflow: str = ORDERS) -> str:
+        """Return a case that was started and run to its first pause."""
+        case = await self.desk.start(caller, workflow, dict(new_order("patient-1", drug)))
+        await self.work(case)
+        return case
+
+    async def open_review(self, caller: Caller, case: str) -> str:
+        """Return the one open review of a case."""
+        (review,) = (await self.desk.get_case(caller, case)).reviews
+        return review.id
+
+    async def decide(self, name: str, review: str, decision: str, reason: str = "", **more: Any) -> SignedOff:
+        """Read a review and decide it, as `name`."""
+        caller = self.sessions[name]
+        page = await self.desk.review(caller, review)
+        asked = {"decision": decision, "reason": reason, "shown_digest": page.shown_digest, **more}
+        return await self.desk.decide(caller, review, asked, credential(name))
+
+    def kinds(self, case: str) -> list[str]:
+        """Return the kinds of a case's entries that people made or that follow from what they did."""
+        return [kind for kind in self.database.kinds(case) if kind.startswith(("case.", "review."))]
+
+
+def credential(name: str, password: str = PASSWORD) -> dict[str, Json]:
+    """Return all components of a person's credential."""
+    return {"username": name, "password": password}
+
+
+def orders() -> Any:
+    """Return the order graph, compiled: it pauses where the policy says."""
+    return order_workflow().compile()
 
 
 @asynccontextmanager
-async def governed(database: Database) -> AsyncIterator[Governed]:
+async def deployed(database: Database) -> AsyncIterator[Deployment]:
     """Yield a governed deployment on a migrated database."""
     watch = Watch()
     async with AsyncExitStack() as stack:
@@ -179,10 +215,14 @@ async def governed(database: Database) -> AsyncIterator[Governed]:
         people = await open_people(pool, database.home, passwords=cheap, clock=watch)
         saver = AsyncAuditedPostgresSaver(pool, home=database.home)
         await saver.setup()
+        work: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            database.worker_url, min_size=1, max_size=8, open=False, kwargs={"autocommit": True}, close_returns=True
+        )
+        await stack.enter_async_context(work)
+        graph_saver = AsyncAuditedPostgresSaver(work, home=database.home)
+        await graph_saver.setup()
+        locks = await stack.enter_async_context(Locks.connected(database.worker_url))
+        graphs: dict[Workflow, Governed] = {}
+        engine = Engine(graph_saver, locks, graphs, run_limit=60, attempts=3)
         desk = Desk(pool, people, saver, clock=watch)
-        yield Governed(database, pool, people, desk, watch)
-
-
-def orders() -> StateGraph[Any]:
-    """Return the order graph's builder; compile it with `interrupt_before=["review"]`."""
-    return order_workflow()
+        yield Deployment(database, pool, people, desk, saver, watch, engine, graphs)

@@ -6,11 +6,11 @@ the Directory under its lock.
 
 from __future__ import annotations
 
+from countersign.audit.acts import ACTS, is_time_for, may_act
 from countersign.audit.canonical import Json
-from countersign.audit.caseruns import Status
 from countersign.audit.entry import Actor, EntryDraft, Workflow
 from countersign.audit.kinds import Kind
-from countersign.service.errors import ConflictError, InvalidError
+from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
 from countersign.service.identity.caller import Caller
 
 from .concluding import hand_over
@@ -19,8 +19,6 @@ from .rights import Acting, acting, check_may_read, policy_of, registered_as
 from .settling import settle_held
 from .texts import check_object, check_text
 
-_ENDED = (Status.COMPLETED, Status.STOPPED)
-
 
 async def correct(room: Room, caller: Caller, case: str, values: object, reason: object) -> int:
     """Have the state edited; return the entry's seq. Signatures on open reviews count no longer once it is."""
@@ -28,18 +26,14 @@ async def correct(room: Room, caller: Caller, case: str, values: object, reason:
     if not fields:
         raise InvalidError("The member values names no field.", facts={"place": "values"})
     async with room.holding(case) as held:
-        who = _may(held, caller, "correct", "correct a case")
-        _check_idle(held)
-        return await mandate(
-            held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text}
-        )
+        who = _may(held, caller, Kind.CASE_CORRECTED)
+        return await mandate(held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text})
 
 
 async def redirect(room: Room, caller: Caller, case: str, to: object, reason: object) -> int:
     """Have the case go on at another node than the one that is due; return the entry's seq."""
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
-        who = _may(held, caller, "redirect", "redirect a case")
         allowed = held.followed.replay.policy.acts.to
         if not isinstance(to, str) or to not in allowed:
             raise InvalidError(
@@ -47,7 +41,7 @@ async def redirect(room: Room, caller: Caller, case: str, to: object, reason: ob
                 remedy=f"The policy allows {', '.join(allowed) or 'no node'}.",
                 facts={"place": "to"},
             )
-        _check_idle(held)
+        who = _may(held, caller, Kind.CASE_REDIRECTED, to)
         return await mandate(held, Kind.CASE_REDIRECTED, who, {"to": to}, {"reason": text})
 
 
@@ -55,12 +49,7 @@ async def retry(room: Room, caller: Caller, case: str, reason: object) -> int:
     """Have a run that failed tried again; return the entry's seq."""
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
-        who = _may(held, caller, "retry", "retry a case")
-        if held.followed.replay.status is not Status.FAILED:
-            raise ConflictError(
-                "Only a case whose run failed can be tried again.",
-                facts={"cause": "status", "status": held.followed.replay.status},
-            )
+        who = _may(held, caller, Kind.CASE_RETRIED)
         return await mandate(held, Kind.CASE_RETRIED, who, {}, {"reason": text})
 
 
@@ -68,8 +57,7 @@ async def stop(room: Room, caller: Caller, case: str, reason: object) -> int:
     """Have nothing more done of the case; return the entry's seq. What is open is closed with it."""
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
-        who = _may(held, caller, "stop", "stop a case")
-        _check_not_ended(held)
+        who = _may(held, caller, Kind.CASE_STOPPED)
         entry = draft(held, Kind.CASE_STOPPED, who.actor, {"standing": who.standing.place.as_json()}, {"reason": text})
         seq = (await held.append(entry))[0].seq
         await settle_held(held)
@@ -81,8 +69,7 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
         replay = held.followed.replay
-        who = _may(held, caller, "move", "move a case to another version")
-        _check_not_ended(held)
+        who = _may(held, caller, Kind.CASE_MOVED)
         if version == replay.workflow.version:
             raise ConflictError("The case is of this version already.", facts={"cause": "status"})
         target = registered_as(held.directory, replay.workflow.name, version)
@@ -129,22 +116,19 @@ def reader(held: Held, caller: Caller) -> Acting:
     return Acting(caller.actor(roles[0] if roles else None), standing)
 
 
-def _may(held: Held, caller: Caller, act: str, what: str) -> Acting:
-    replay = held.followed.replay
+def _may(held: Held, caller: Caller, kind: Kind, to: str = "") -> Acting:
+    """Return who makes an entry of this kind. Raises ForbiddenError, or ConflictError where the case is not at that."""
+    replay, act = held.followed.replay, ACTS[kind]
     roles: tuple[str, ...] = getattr(replay.policy.acts, act)
-    return acting(held.directory, caller, roles, replay.workflow.name, held.now, what)
-
-
-def _check_not_ended(held: Held) -> None:
-    status = held.followed.replay.status
-    if status in _ENDED:
-        raise ConflictError(f"The case is {status}.", facts={"cause": "status", "status": str(status)})
-
-
-def _check_idle(held: Held) -> None:
-    """Raise ConflictError unless the case waits for people: what a worker is at now is not changed under it."""
-    _check_not_ended(held)
-    if held.followed.replay.at_work:
+    who = acting(held.directory, caller, roles, replay.workflow.name, held.now, f"{act} a case")
+    refused = may_act(replay.policy, kind, who.actor.role, who.standing, held.now)
+    if refused is not None:
+        raise ForbiddenError(f"This is not allowed: {refused.sentence}.", facts={"cause": refused.cause})
+    refused = is_time_for(kind, replay.runs, replay.policy, to)
+    if refused is not None:
         raise ConflictError(
-            "The case is being worked on.", remedy="Try again in a moment.", facts={"cause": "at-work"}
+            f"This is not the time for it: {refused.sentence}.",
+            remedy="Look at the case.",
+            facts={"cause": refused.cause, "status": str(replay.status)},
         )
+    return who

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from countersign.audit.canonical import Json, parse
 from countersign.audit.entry import CheckpointRef
 from countersign.audit.errors import AppendError, MalformedError, VerificationError
-from countersign.audit.governed import Review
+from countersign.audit.reviews import Review
 from countersign.audit.statement import shown_digest
 from countersign.audit.values import tag
 from countersign.service.errors import ConflictError, UnavailableError
@@ -119,7 +119,7 @@ async def view_now(
         gate=review.gate,
         fallback=review.gate.name is None,
         question=story.questions.get(review.interrupt) if review.interrupt is not None else None,
-        when=review.when,
+        when=review.gate.when,
         nodes=tuple(review.nodes),
         checkpoint=review.checkpoint,
         opened_at=review.opened_at,

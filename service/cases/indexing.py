@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, LiteralString
 
 from countersign.audit.gates import Gate
-from countersign.audit.governed import Review
-from countersign.audit.tally import tally
+from countersign.audit.reviews import Review
 
 from .following import Followed
 from .held import Held
-from .view import due_times
 
 _CASE: LiteralString = """
 INSERT INTO countersign.cases AS c
@@ -76,9 +74,8 @@ def review_values(followed: Followed, review: Review) -> dict[str, Any]:
     """Return the columns of a review's row."""
     story, replay, gate = followed.story, followed.replay, review.gate
     outcome = story.outcomes.get(review.id)
-    status = "open" if review.open else "decided" if outcome is not None and outcome.decided else "closed"
-    now = tally(gate, review.signatures, escalated=review.escalated)
-    due = due_times(gate, review.opened_at) if review.open else {}
+    status = "open" if review.is_open else "decided" if outcome is not None and outcome.decided else "closed"
+    due = {what: review.due(what) for what in ("remind", "escalate", "expire")} if review.is_open else {}
     signed = {signature.signer for signature in review.signatures}
     return {
         "id": review.id,
@@ -87,7 +84,7 @@ def review_values(followed: Followed, review: Review) -> dict[str, Any]:
         "gate": gate.name or "",
         "status": status,
         "round": review.round,
-        "role": now.role,
+        "role": review.tally().role,
         "other_role": gate.escalate_to if review.escalated else None,
         "barred": sorted(signed | _separated(followed, gate)),
         "opened_at": review.opened_at,
@@ -103,8 +100,8 @@ def review_values(followed: Followed, review: Review) -> dict[str, Any]:
 def _separated(followed: Followed, gate: Gate) -> set[str]:
     replay = followed.replay
     found: set[str] = set()
-    if "starter" in gate.separation and replay.starter is not None:
-        found.add(replay.starter)
+    if "starter" in gate.separation and replay.parties.starter is not None:
+        found.add(replay.parties.starter)
     if "editor" in gate.separation:
-        found |= set(replay.editors)
+        found |= replay.parties.editors
     return found

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from psycopg import AsyncConnection
 
 from countersign.audit.canonical import Json, canonical, parse_hex32
 from countersign.audit.errors import MalformedError
 from countersign.audit.gates import EDIT
-from countersign.audit.governed import Review
+from countersign.audit.reviews import Attempt, Refusal, Review, refusal
 from countersign.audit.standing import Directory, Standing
-from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
+from countersign.audit.tally import roles_at
+from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, RequestError
 from countersign.service.identity.caller import Caller
 
 from .asking import Loaded, view_now
@@ -104,23 +105,58 @@ async def judge(
 ) -> Judged:
     """Return in which role `caller` may decide what they want. Raises what keeps them from it, with its cause."""
     review = review_of(followed, wanted.review)
-    standing = _active(directory, caller)
-    check_open(followed, review)
+    standing = standing_of(directory, caller)
+    check_open(followed, review, now)
     served = await _current(conn, room, followed, review, loaded, wanted.shown_digest)
+    meaning = _meaning(review, wanted)
+    role = _role(followed, review, standing, now)
+    attempt = Attempt(
+        decision=wanted.decision,
+        role=role,
+        standing=standing,
+        at=now,
+        shown_digest=served.digest.hex(),
+        values=wanted.tagged,
+        reason=wanted.reason,
+        credential=caller.credential,
+    )
+    if (found := refusal(review, followed.replay.parties, attempt)) is not None:
+        raise _refused(found)
     if followed.replay.at_work:
         raise ConflictError(
             f"Case {followed.case} is being worked on: what was decided or corrected last is carried out first.",
             remedy="Try again in a moment.",
             facts={"cause": "at-work"},
         )
-    role, stage = _signer(followed, review, standing, caller, wanted, now)
-    if (review.id, served.digest.hex(), caller.id) not in followed.story.viewed:
-        raise ConflictError(
-            "This view was shown to others, and not to you.",
-            remedy="Read the review first.",
-            facts={"cause": "not-viewed"},
-        )
-    return Judged(review, standing, role, stage, _meaning(review, wanted), served)
+    return Judged(review, standing, role, review.tally().stage, meaning, served)
+
+
+_ERRORS: Mapping[str, type[RequestError]] = {
+    "closed": ConflictError,
+    "expired": ConflictError,
+    "digest": ConflictError,
+    "not-viewed": ConflictError,
+    "signed-already": ConflictError,
+    "decision": InvalidError,
+    "values": InvalidError,
+    "reason": InvalidError,
+}
+"""What each cause is to the caller; any other is ForbiddenError."""
+
+
+def _refused(found: Refusal) -> RequestError:
+    kind = _ERRORS.get(found.cause, ForbiddenError)
+    place: dict[str, Json] = {"place": found.cause} if kind is InvalidError else {}
+    return kind(f"This is not allowed: {found.sentence}.", facts={"cause": found.cause, **place})
+
+
+def _role(followed: Followed, review: Review, standing: Standing, now: datetime) -> str:
+    """Return the role in which somebody signs: one that is asked for now, if they have it, else any of theirs."""
+    held = standing.roles(followed.replay.workflow.name, now)
+    stage = review.gate.stages[review.tally().stage - 1]
+    asked = roles_at(review.gate, stage, escalated=review.escalated)
+    others = [one.role for one in review.gate.stages]
+    return next((role for role in (*asked, *others) if role in held), min(held, default=stage.role))
 
 
 def review_of(followed: Followed, review: str) -> Review:
@@ -131,9 +167,12 @@ def review_of(followed: Followed, review: str) -> Review:
     return found
 
 
-def check_open(followed: Followed, review: Review) -> None:
+def check_open(followed: Followed, review: Review, now: datetime) -> None:
     """Raise ConflictError unless people are still asked: it names who decided, and what."""
-    if review.open:
+    due = review.due("expire")
+    if review.is_open and due is not None and due <= now:
+        raise ConflictError("The time of this review is over.", remedy="Look at the case.", facts={"cause": "expired"})
+    if review.is_open:
         return
     outcome = followed.story.outcomes.get(review.id)
     if outcome is None or not outcome.decided:
@@ -156,12 +195,6 @@ def check_open(followed: Followed, review: Review) -> None:
             "winner": {"actor": last.signer, "decision": outcome.outcome, "seq": outcome.seq},
         },
     )
-
-
-def _active(directory: Directory, caller: Caller) -> Standing:
-    if caller.session is None:
-        raise ForbiddenError("An API key never signs.", remedy="It may attest.", facts={"cause": "credential"})
-    return standing_of(directory, caller)
 
 
 async def _current(
@@ -190,52 +223,19 @@ async def _current(
     )
 
 
-def _signer(
-    followed: Followed, review: Review, standing: Standing, caller: Caller, wanted: Wanted, now: datetime
-) -> tuple[str, int]:
-    raise NotImplementedError
-
-
 def _meaning(review: Review, wanted: Wanted) -> str:
-    """Return what the decision means. Raises InvalidError where reason or values are not what the policy asks for."""
+    """Return what the decision means. Raises InvalidError where the values are not what the policy's schema asks for.
+
+    Whether there is such a decision at all, and what else it needs, `refusal` says.
+    """
     gate = review.gate
-    if wanted.decision == EDIT:
-        if gate.edit is None:
-            _unknown(wanted.decision, [rule.name for rule in gate.decisions])
-        _check_values(gate.edit.values, wanted)
-        _check_reason(wanted, needed=True)
-        return gate.edit.meaning
     rule = next((rule for rule in gate.decisions if rule.name == wanted.decision), None)
-    if rule is None:
-        _unknown(wanted.decision, [rule.name for rule in gate.decisions])
-    _check_reason(wanted, needed=rule.reason)
-    if rule.values is None:
-        if wanted.values:
-            raise InvalidError(
-                f"The decision {rule.name} takes no values.", facts={"place": "values", "cause": "values"}
-            )
-    else:
-        _check_values(rule.values, wanted)
-    return rule.meaning
-
-
-def _check_values(schema: Mapping[str, Json], wanted: Wanted) -> None:
-    with _cause("values"):
-        check_values(dict(schema), dict(wanted.values), "values")
-
-
-def _check_reason(wanted: Wanted, *, needed: bool) -> None:
-    if needed and not wanted.reason:
-        raise InvalidError(
-            f"The decision {wanted.decision} needs a reason.",
-            remedy="Say why.",
-            facts={"place": "reason", "cause": "reason"},
-        )
-
-
-def _unknown(decision: str, names: list[str]) -> NoReturn:
-    raise InvalidError(
-        f"There is no decision {decision!r} in this review.",
-        remedy=f"It is one of {', '.join(names)}.",
-        facts={"place": "decision", "cause": "decision"},
-    )
+    schema = gate.edit.values if wanted.decision == EDIT and gate.edit is not None else rule.values if rule else None
+    if schema is not None:
+        with _cause("values"):
+            check_values(dict(schema), dict(wanted.values), "values")
+    if wanted.decision == EDIT and gate.edit is not None:
+        if not wanted.reason:
+            raise InvalidError("An edit needs a reason.", facts={"place": "reason", "cause": "reason"})
+        return gate.edit.meaning
+    return rule.meaning if rule else ""

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from countersign.audit.canonical import Json, canonical, format_time
 from countersign.audit.entry import EntryDraft
-from countersign.audit.governed import Review
+from countersign.audit.reviews import Review
 from countersign.audit.kinds import Kind
 from countersign.audit.standing import Standing
 from countersign.audit.tally import roles_at
@@ -53,7 +53,7 @@ async def review(room: Room, caller: Caller, review_id: str) -> ReviewPage:
                 raise AbsentError(f"There is no review {review_id}, or none that you may read.")
             followed = await room.trails.case(conn, row.case)
             found, _ = _seen(room, followed.sound(), caller, review_id)
-            checkpoint, is_open = found.checkpoint, found.open
+            checkpoint, is_open = found.checkpoint, found.is_open
             served = await last_served(conn, review_id)
         if not is_open and served is not None:
             return await _page(room, review_id, served, followed)
@@ -105,7 +105,7 @@ def _seen(
 def _first_look(
     room: Room, followed: Followed, found: Review, standing: Standing, caller: Caller, served: Served
 ) -> bool:
-    if not found.open or (found.id, served.digest.hex(), caller.id) in followed.story.viewed:
+    if not found.is_open or (found.id, served.digest.hex(), caller.id) in followed.story.viewed:
         return False
     return bool(_signing_roles(followed, found, standing, room))
 

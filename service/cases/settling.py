@@ -75,7 +75,7 @@ def due_entries(held: Held) -> Iterator[EntryDraft]:
     """Yield what is to be recorded before the case is settled; fed with it, perhaps more is."""
     followed = held.followed
     replay = followed.replay
-    open_reviews = [review for review in replay.reviews.values() if review.open]
+    open_reviews = [review for review in replay.reviews.values() if review.is_open]
     cause = followed.story.moved
     if replay.status is Status.RUNNING:
         return
@@ -112,7 +112,7 @@ def waits_of(followed: Followed) -> Iterator[Wait]:
 def _same(review: object, wait: Wait) -> bool:
     """Tell whether a review is about a wait: the same question, or the same gate of a static pause."""
     return (review.gate.name, review.interrupt) == (wait.gate.name, wait.interrupt) and (
-        wait.interrupt is not None or review.when == wait.when
+        wait.interrupt is not None or review.gate.when == wait.when
     )
 
 

@@ -20,18 +20,18 @@ from countersign.audit.gates import EDIT, STOP
 from countersign.audit.kinds import Kind
 from countersign.audit.standing import Standing
 from countersign.audit.statement import VALID, Statement, parse_statement, reason_digest
+from countersign.service.engine.values import untagged
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, UnauthenticatedError
 from countersign.service.identity.caller import Caller
 from countersign.service.identity.records import Credential
 
 from .asking import Loaded, load_state
-from .concluding import decided, hand_over, tally_of
+from .concluding import decided, hand_over
 from .held import Held, Room
 from .judging import Judged, Wanted, judge, read_wanted, review_of
 from .lists import review_row
 from .refusing import attempting
 from .settling import settle_held
-from .texts import untagged
 
 _PRINTED: LiteralString = "SELECT printed_name FROM countersign.users WHERE id = %s"
 _SESSION: LiteralString = """
@@ -256,7 +256,7 @@ async def _sign(
         await settle_held(held)
         return SignedOff(held.case, wanted.review, signed, EDIT, None, edited)
     review = held.followed.replay.reviews[wanted.review]
-    outcome = tally_of(review).outcome
+    outcome = review.tally().outcome
     last = None
     if outcome is not None:
         last = await decided(held, wanted.review, by="signatures", actor=caller.actor(judged.role))

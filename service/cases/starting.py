@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from countersign.audit.canonical import Json
 from countersign.audit.chain import START
 from countersign.audit.entry import EntryDraft, Workflow
+from countersign.audit.errors import MalformedError
 from countersign.audit.kinds import Kind
 from countersign.audit.standing import Registered
+from countersign.service.engine.caller_config import clean_config
 from countersign.service.engine.jobs import defer_mandate
 from countersign.service.errors import InvalidError
 from countersign.service.identity.caller import Caller
@@ -34,15 +36,14 @@ async def start(
     """Begin a case with `given`, a JSON object, as its input; return its id.
 
     `name` are 16 bytes or more that nobody else can choose, from which the id is made: the same begin one case only,
-    and whoever comes again with them is given its id.
-    It runs on the version that is `offered` of the workflow, else on the one registered last. Raises InvalidError,
+    and whoever comes again with them is given its id. It runs on the version that is `offered` of the workflow, else on the one registered last. Raises InvalidError,
     AbsentError where there is no such workflow, ForbiddenError for whoever may not start it.
     """
     payload: dict[str, Json] = {"input": check_object(given, "input")}
     if case_number is not None:
         payload["case_number"] = check_text(case_number, "case_number", most=MAX_NUMBER)
     if config is not None:
-        payload["config"] = as_tagged(_object(config), "config")
+        payload["config"] = as_tagged(_cleaned(config), "config")
     case = str(uuid.UUID(bytes=(name or room.random(16))[:16], version=4))
     async with room.holding(case, new=True) as held:
         if held.followed.link != START:
@@ -64,7 +65,10 @@ def _version(held: Held, workflow: str, offered: Mapping[str, str]) -> Registere
     return registered_as(held.directory, workflow, version) if version else newest(held.directory, workflow)
 
 
-def _object(value: object) -> object:
-    if isinstance(value, dict):
-        return value
-    raise InvalidError("The member config is not an object.", facts={"place": "config"})
+def _cleaned(config: object) -> dict[str, Json]:
+    if not isinstance(config, dict):
+        raise InvalidError("The member config is not an object.", facts={"place": "config"})
+    try:
+        return clean_config(config)
+    except MalformedError as error:
+        raise InvalidError(error.message, facts={"place": "config"}) from error

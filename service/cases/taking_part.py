@@ -14,9 +14,9 @@ from countersign.service.identity.caller import Caller
 
 from .acts import draft, reader
 from .asking import load_state
-from .concluding import decided, tally_of
+from .concluding import decided
 from .held import Held, Room
-from .judging import check_open, judge_attestation, read_wanted, review_of
+from .judging import check_open, judge, read_wanted, review_of
 from .refusing import attempting
 from .rights import standing_of
 from .settling import settle_held
@@ -30,7 +30,7 @@ async def withdraw(room: Room, caller: Caller, review: str, reason: object) -> i
     case = await case_of(room, review)
     async with room.holding(case) as held:
         found = review_of(held.followed, review)
-        check_open(held.followed, found)
+        check_open(held.followed, found, held.now)
         mine = [signature for signature in found.signatures if signature.signer == caller.id]
         if not mine:
             raise ConflictError("There is no signature of yours that counts here.", facts={"cause": "closed"})
@@ -65,7 +65,7 @@ async def _say(held: Held, caller: Caller, review: str, kind: Kind, payload: dic
     who = reader(held, caller)
     found = review_of(held.followed, review)
     if kind is Kind.REVIEW_CLAIMED:
-        check_open(held.followed, found)
+        check_open(held.followed, found, held.now)
     detail: dict[str, Json] = {"review": review, "standing": who.standing.place.as_json()}
     seq = (await held.append(draft(held, kind, who.actor, detail, payload)))[0].seq
     await settle_held(held)
@@ -84,7 +84,7 @@ async def attest(room: Room, caller: Caller, review: str, asked: Mapping[str, An
             checkpoint = review_of(followed, review).checkpoint
         loaded = await load_state(room, case, checkpoint)
         async with room.holding(case) as held:
-            judged = await judge_attestation(
+            judged = await judge(
                 held.conn, room, held.followed, held.directory, caller, wanted, loaded, held.now
             )
             detail: dict[str, Json] = {
@@ -97,7 +97,7 @@ async def attest(room: Room, caller: Caller, review: str, asked: Mapping[str, An
             payload: dict[str, Json] = {"reason": {"text": wanted.reason, "values": wanted.tagged}}
             actor = caller.actor(judged.role)
             seq = (await held.append(draft(held, Kind.REVIEW_ATTESTED, actor, detail, payload)))[0].seq
-            outcome = tally_of(held.followed.replay.reviews[review]).outcome
+            outcome = held.followed.replay.reviews[review].tally().outcome
             last = await decided(held, review, by="signatures", actor=actor) if outcome is not None else None
             await settle_held(held)
             return SignedOff(case, review, seq, wanted.decision, outcome, last)

@@ -102,19 +102,6 @@ def _no_dump(place: str) -> Any:
     return dump
 
 
-def untagged(value: Json) -> Any:
-    """Return the JSON value that `as_tagged` was given."""
-    if isinstance(value, list):
-        return [untagged(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"$float"}:
-        return float(str(value["$float"]))
-    if value.keys() == {"$int"}:
-        return int(str(value["$int"]))
-    return {(key[1:] if key.startswith("$$") else key): untagged(item) for key, item in value.items()}
-
-
 def check_values(schema: Json, values: object, place: str) -> None:
     """Pass if `values` are what a JSON Schema (2020-12) of the policy allows. Raises InvalidError with the place.
 

@@ -12,7 +12,7 @@ from typing import LiteralString
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.entry import SYSTEM, EntryDraft
 from countersign.audit.gates import STOP
-from countersign.audit.governed import Review
+from countersign.audit.reviews import Review
 from countersign.audit.kinds import Kind
 from countersign.service.errors import ConflictError
 
@@ -59,7 +59,7 @@ async def next_due(room: Room) -> datetime | None:
 
 async def _keep(held: Held, now: datetime) -> int:
     replay = held.followed.replay
-    for review in [review for review in replay.reviews.values() if review.open]:
+    for review in [review for review in replay.reviews.values() if review.is_open]:
         await _due(held, review, now)
     if not held.appended:
         # Its row says otherwise than its trail: it was written by hand, or a decision is being carried out.
