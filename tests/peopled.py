@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from conftest import Database
+from countersign.audit.body import Body, parse_body
 from countersign.audit.entry import Actor
+from countersign.service.errors import RequestError
 from countersign.service.identity.caller import Caller
-from countersign.service.identity.changes import Pool
+from countersign.service.identity.changes import Limits, Pool
 from countersign.service.identity.passwords import Passwords
 from countersign.service.identity.people import People, open_people, service_pool
-from countersign.service.identity.records import GrantWanted, User
+from countersign.service.identity.records import ApiKey, GrantWanted, User
 
 OPERATOR = Actor("uid:0", "os-user")
 FIRST, OWN = "a first password", "an own password"
+PATIENCE = 60
+ADMIN, AUDITOR = GrantWanted("administrator", "*"), GrantWanted("auditor", "*")
 
 
 @dataclass
@@ -37,15 +42,24 @@ class SetClock:
 
 
 class CountingHasher(Argon2Hasher):
-    """Argon2 at its cheapest, which counts what it is asked."""
+    """Argon2 at its cheapest, which counts what it is asked, and lets a test do something while it verifies."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
         self.verified = 0
         self.hashed = 0
+        self._meanwhile: Coroutine[Any, Any, Any] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def meanwhile(self, act: Coroutine[Any, Any, Any]) -> None:
+        """Run `act` to its end during the next verification, which is not over before."""
+        self._meanwhile = act
 
     def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - pwdlib's name
         self.verified += 1
+        if (act := self._meanwhile) is not None:
+            self._meanwhile = None
+            asyncio.run_coroutine_threadsafe(act, self._loop).result(PATIENCE)
         return super().verify(password, hash)
 
     def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
@@ -62,6 +76,7 @@ class Peopled:
     people: People
     clock: SetClock
     hasher: CountingHasher
+    limits: Limits = field(default_factory=Limits)
 
     async def user(self, username: str, *grants: GrantWanted, own: str | None = OWN) -> User:
         """Return a new user with these grants, and with a password of their own unless `own` is None."""
@@ -80,11 +95,36 @@ class Peopled:
         token, _ = await self.people.sign_in(username, password)
         return await self.people.session(token)
 
+    async def api_key(self, name: str, scopes: list[str], *, days: float = 1, **how: Any) -> tuple[str, ApiKey]:
+        """Return the token of a new API key, and the key."""
+        until = self.clock() + timedelta(days=days)
+        return await self.people.create_api_key(OPERATOR, name, scopes, until, **how)
+
+    def owner(self, session: str) -> str:
+        """Return the id of the user whose session this is."""
+        found = self.database.query("SELECT user_id FROM countersign.sessions WHERE id = %s", (session,))
+        return str(found[0][0])
+
+    def entries(self) -> list[Body]:
+        """Return the bodies of all entries in @system."""
+        rows = self.database.query("SELECT body FROM audit.entries WHERE trail = '@system' ORDER BY seq")
+        return [parse_body(body) for (body,) in rows]
+
+    def everything(self) -> str:
+        """Return all that stands in the service's tables and in the evidence, as text."""
+        tables = self.database.query(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('audit', 'countersign')"
+        )
+        found: list[str] = []
+        for (table,) in tables:
+            found += (str(row) for row in self.database.query(f"SELECT * FROM {table}"))
+        return "\n".join(found)
+
 
 @asynccontextmanager
-async def peopled(database: Database, *, most: int = 4) -> AsyncIterator[Peopled]:
+async def peopled(database: Database, *, most: int = 4, clock: SetClock | None = None) -> AsyncIterator[Peopled]:
     """Yield the people of a database, as one server process has them."""
-    clock, hasher = SetClock(), CountingHasher()
+    clock, hasher = clock or SetClock(), CountingHasher()
     async with service_pool(database.service_url, most=most) as pool:
         people = await open_people(pool, database.home, passwords=Passwords(hasher), clock=clock)
         yield Peopled(database, pool, people, clock, hasher)
@@ -93,3 +133,10 @@ async def peopled(database: Database, *, most: int = 4) -> AsyncIterator[Peopled
 async def at_once(*acts: Coroutine[Any, Any, Any]) -> list[Any]:
     """Return what each came to, its exception included, when all were begun at the same time."""
     return await asyncio.gather(*acts, return_exceptions=True)
+
+
+async def refusal(attempt: Awaitable[Any]) -> RequestError:
+    """Return with what an attempt was refused."""
+    with pytest.raises(RequestError) as refused:
+        await attempt
+    return refused.value
