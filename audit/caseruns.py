@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from .allowed import edit_allowed, run_allowed
 from .body import Body
+from .canonical import Json
 from .chain import Checked
 from .crossings import Crossings, node_of
 from .entry import CheckpointRef, Workflow
@@ -170,7 +171,8 @@ class CaseRuns:
         if place is None:
             return
         if body.kind == Kind.REVIEW_REOPENED and (was := self._subjects.get(review)) is not None:
-            self._subjects[review] = Subject(was.gate, was.when, place, was.interrupt)
+            now = self._asked_now(was, place, interrupt)
+            self._subjects[review] = Subject(was.gate, was.when, place, now, was.node)
         elif body.kind == Kind.REVIEW_OPENED:
             gate = body.detail.get("gate")
             self._subjects[review] = Subject(
@@ -178,7 +180,20 @@ class CaseRuns:
                 str(body.detail.get("when")),
                 place,
                 interrupt if isinstance(interrupt, str) else None,
+                question.node if (question := self.questions.get(str(interrupt))) else "",
             )
+
+    def _asked_now(self, was: Subject, place: CheckpointRef, named: Json) -> str | None:
+        """Return the question that a review is about when it is opened again: its node asks with another id then."""
+        if was.interrupt is None or isinstance(named, str):
+            return named if isinstance(named, str) else None
+        taken = {one.interrupt for one in self._subjects.values()}
+        found = (
+            one.id
+            for one in self.questions.values()
+            if (one.checkpoint.id, one.checkpoint.ns, one.node) == (place.id, place.ns, was.node)
+        )
+        return next((id_ for id_ in found if id_ not in taken), None)
 
     # What the worker did
 

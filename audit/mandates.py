@@ -71,6 +71,8 @@ class Subject:
     when: str
     checkpoint: CheckpointRef
     interrupt: str | None
+    node: str = ""
+    """The node that asks, where it is a question."""
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ GOVERNED: list[tuple[str, dict[str, Any]]] = [
     ("review.opened", {**REVIEW, "gate": "pharmacist", "when": "before", "nodes": ["review"]}),
     ("review.opened", {**REVIEW, "gate": None, "when": "interrupt", "nodes": ["ask"], "interrupt": "1f"}),
     ("review.reopened", {**REVIEW, "cause": 9, "voided": [7]}),
+    ("review.reopened", {**REVIEW, "cause": 9, "voided": [], "interrupt": "1f"}),
     ("review.closed", {**REVIEW, "cause": 9}),
     ("review.viewed", {**REVIEW, **ACT, "shown_digest": H}),
     ("review.signed", {**SIGNED, **PERSON}),
@@ -62,6 +63,7 @@ _OPTIONAL = {
     "case.stopped": {"standing", "cause"},
     "case.annotated": {*PERSON, "refers", "signed"},
     "review.opened": {"interrupt"},
+    "review.reopened": {"interrupt"},
     "review.refused": {"standing", "decision"},
 }
 
@@ -81,6 +83,7 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
         "review.decided",
         {**REVIEW, "outcome": "a", "by": "x", "signed": [], "resume": True},
     ),
+    ("a stop that follows from no entry", "case.stopped", {"cause": 0}),
     ("a digest in base64", "review.viewed", {**REVIEW, **ACT, "shown_digest": "AwMDAw=="}),
     ("a cause in a sentence", "review.refused", {**REVIEW, "cause": "The password is wrong."}),
     ("a stage before the first", "review.signed", {**SIGNED, **PERSON, "stage": 0}),
