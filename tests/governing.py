@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from conftest import Database
 from psycopg_pool import AsyncConnectionPool
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from conftest import Database
 from countersign.audit.canonical import Json
 from countersign.audit.entry import SYSTEM_TRAIL, Actor, EntryDraft, Workflow
 from countersign.audit.kinds import Kind
@@ -35,7 +35,7 @@ from countersign.service.order_workflow import new_order, order_workflow
 
 OPERATOR = Actor("uid:0", "os-user")
 ORDERS = "medication-order"
-PASSWORD = "correct horse battery"
+PASSWORD = "correct horse battery"  # noqa: S105 - of nobody
 WRITE: dict[str, Json] = {"decision": "$decision", "notes": "$reason"}
 
 
@@ -82,7 +82,9 @@ def decision(name: str, *, releases: bool, reason: bool, write: Json, values: Js
     }
 
 
-def policy(workflow: str = ORDERS, gates: Sequence[Mapping[str, Json]] | None = None, **changes: Any) -> dict[str, Json]:
+def policy(
+    workflow: str = ORDERS, gates: Sequence[Mapping[str, Json]] | None = None, **changes: Any
+) -> dict[str, Json]:
     """Return a policy document."""
     whole: dict[str, Any] = {
         "spec": "countersign/policy/1",

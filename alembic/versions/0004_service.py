@@ -125,7 +125,7 @@ _TABLES = (
     """,
     "CREATE INDEX cases_by_start ON countersign.cases (started_at DESC, id DESC)",
     "CREATE INDEX cases_by_workflow ON countersign.cases (workflow, status, started_at DESC, id DESC)",
-    "CREATE INDEX cases_at_work ON countersign.cases (changed_at) WHERE status IN ('starting', 'running')",
+    "CREATE INDEX cases_at_work ON countersign.cases (changed_at) WHERE status = 'running'",
     # role: whose turn it is; other_role: who may decide in their place since the review was escalated. barred: who may
     # not sign it now, whatever their role: whoever started or corrected the case, and who has signed already.
     """
@@ -217,8 +217,10 @@ _OF_THE_SERVICE = (
 _ACTOR = """substring(encode(substring(body from 1 for 600), 'escape') from '^\\{"actor":\\{"id":"([^"]*)"')"""
 _ENTRIES_ARE_FOUND = (
     "CREATE INDEX entries_by_time ON audit.entries (occurred_at, trail, seq)",
-    f"CREATE INDEX entries_by_person ON audit.entries (({_ACTOR}), occurred_at, trail, seq) "
-    f"WHERE kind !~ '^(checkpoint|writes|interrupt)\\.'",
+    rf"""
+    CREATE INDEX entries_by_person ON audit.entries (({_ACTOR}), occurred_at, trail, seq)
+    WHERE kind !~ '^(checkpoint|writes|interrupt)\.'
+    """,
 )
 
 # A worker runs graph code, so its role can add nothing but what a graph does, and nothing to the trails of no case.

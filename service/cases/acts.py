@@ -34,7 +34,7 @@ async def redirect(room: Room, caller: Caller, case: str, to: object, reason: ob
     """Have the case go on at another node than the one that is due; return the entry's seq."""
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
-        allowed = held.followed.replay.policy.acts.to
+        allowed = held.followed.policy.acts.to
         if not isinstance(to, str) or to not in allowed:
             raise InvalidError(
                 f"A case of this workflow cannot be redirected to {to!r}.",
@@ -68,7 +68,7 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
     """Have the case go on with another registered version of its workflow; return the entry's seq."""
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
-        replay = held.followed.replay
+        replay = held.followed
         who = _may(held, caller, Kind.CASE_MOVED)
         if version == replay.workflow.version:
             raise ConflictError("The case is of this version already.", facts={"cause": "status"})
@@ -82,15 +82,13 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
         workflow = Workflow(replay.workflow.name, version)
         entry = EntryDraft(case, Kind.CASE_MOVED, who.actor, workflow, detail=detail, payload={"reason": text})
         seq = (await held.append(entry))[0].seq
-        for one in held.followed.replay.runs.pending:
+        for one in held.followed.runs.pending:
             await hand_over(held, one.seq)
         await settle_held(held)
         return seq
 
 
-async def mandate(
-    held: Held, kind: Kind, who: Acting, detail: dict[str, Json], payload: dict[str, Json]
-) -> int:
+async def mandate(held: Held, kind: Kind, who: Acting, detail: dict[str, Json], payload: dict[str, Json]) -> int:
     """Append an entry on which a worker acts, with its job, and settle what follows from it; return its seq."""
     detail = {**detail, "standing": who.standing.place.as_json()}
     seq = (await held.append(draft(held, kind, who.actor, detail, payload)))[0].seq
@@ -99,16 +97,14 @@ async def mandate(
     return seq
 
 
-def draft(
-    held: Held, kind: Kind, actor: Actor, detail: dict[str, Json], payload: dict[str, Json] | None
-) -> EntryDraft:
+def draft(held: Held, kind: Kind, actor: Actor, detail: dict[str, Json], payload: dict[str, Json] | None) -> EntryDraft:
     """Return an entry of the case, of the version that it is of now."""
-    return EntryDraft(held.case, kind, actor, held.followed.replay.workflow, detail=detail, payload=payload)
+    return EntryDraft(held.case, kind, actor, held.followed.workflow, detail=detail, payload=payload)
 
 
 def reader(held: Held, caller: Caller) -> Acting:
     """Return who takes part by reading only. Raises AbsentError for whoever may not read the case."""
-    replay = held.followed.replay
+    replay = held.followed
     standing = check_may_read(
         held.directory, caller, replay.policy, replay.workflow.name, held.now, f"case {held.case}"
     )
@@ -118,7 +114,7 @@ def reader(held: Held, caller: Caller) -> Acting:
 
 def _may(held: Held, caller: Caller, kind: Kind, to: str = "") -> Acting:
     """Return who makes an entry of this kind. Raises ForbiddenError, or ConflictError where the case is not at that."""
-    replay, act = held.followed.replay, ACTS[kind]
+    replay, act = held.followed, ACTS[kind]
     roles: tuple[str, ...] = getattr(replay.policy.acts, act)
     who = acting(held.directory, caller, roles, replay.workflow.name, held.now, f"{act} a case")
     refused = may_act(replay.policy, kind, who.actor.role, who.standing, held.now)
@@ -129,6 +125,6 @@ def _may(held: Held, caller: Caller, kind: Kind, to: str = "") -> Acting:
         raise ConflictError(
             f"This is not the time for it: {refused.sentence}.",
             remedy="Look at the case.",
-            facts={"cause": refused.cause, "status": str(replay.status)},
+            facts={"cause": refused.cause, "status": str(replay.runs.status)},
         )
     return who

@@ -1,4 +1,4 @@
-"""What a review is about, put together: from the trail what is asked, from checked rows the state, and the view of both.
+"""What a review is about, put together: what is asked, from the trail; the state, from checked rows; the view of both.
 
 State is read before the case is locked, since that takes a connection of its own. A checkpoint never changes, so under
 the lock it is only asked whether the review still stands at the same one.
@@ -113,7 +113,7 @@ async def view_now(
         origin=room.appender.origin,
         case=followed.case,
         case_number=story.case_number,
-        workflow=followed.replay.workflow,
+        workflow=followed.workflow,
         review=review.id,
         round=review.round,
         gate=review.gate,

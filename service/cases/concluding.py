@@ -5,6 +5,7 @@ from __future__ import annotations
 from countersign.audit.canonical import Json
 from countersign.audit.entry import SYSTEM, Actor, EntryDraft
 from countersign.audit.kinds import Kind
+from countersign.audit.reviews import Review
 from countersign.service.engine.jobs import defer_mandate
 
 from .held import Held
@@ -15,7 +16,7 @@ async def decided(held: Held, review_id: str, *, by: str, actor: Actor = SYSTEM)
 
     `by` is `signatures`, which have to suffice, or `expiry`.
     """
-    review = held.followed.replay.reviews[review_id]
+    review = held.followed.reviews[review_id]
     found = review.tally()
     expired = by == "expiry"
     outcome = str(review.gate.on_expiry) if expired else found.outcome
@@ -27,10 +28,10 @@ async def decided(held: Held, review_id: str, *, by: str, actor: Actor = SYSTEM)
         "outcome": outcome,
         "by": by,
         "signed": signed,
-        "resume": held.followed.replay.resumes(review_id, outcome),
+        "resume": _goes_on(held, review),
     }
     payload: dict[str, Json] = {"write": review.written(found, expired=expired)}
-    workflow = held.followed.replay.workflow
+    workflow = held.followed.workflow
     draft = EntryDraft(held.case, Kind.REVIEW_DECIDED, actor, workflow, detail=detail, payload=payload)
     seq = (await held.append(draft))[0].seq
     await hand_over(held, seq)
@@ -39,9 +40,16 @@ async def decided(held: Held, review_id: str, *, by: str, actor: Actor = SYSTEM)
 
 async def hand_over(held: Held, mandate: int) -> None:
     """Have a worker act on an entry, if that leaves it anything to do."""
-    replay = held.followed.replay
+    replay = held.followed
     if any(one.seq == mandate for one in replay.runs.pending):
         workflow = replay.workflow
         await defer_mandate(
             held.conn, case=held.case, mandate=mandate, workflow=workflow.name, version=workflow.version
         )
+
+
+def _goes_on(held: Held, review: Review) -> bool:
+    """Tell whether the case goes on with this decision: it does unless another gate stands at the same pause."""
+    if review.interrupt is not None:
+        return True
+    return all(gate.name == review.gate.name for gate in held.followed.runs.due())

@@ -153,9 +153,7 @@ class Desk:
         """Sign the statement with `credential`: password, and username for the first signature of a session."""
         return await signing.complete(self._room, self._people, caller, review, signing_id, credential)
 
-    async def decide(
-        self, caller: Caller, review: str, asked: Mapping[str, Any], credential: object
-    ) -> SignedOff:
+    async def decide(self, caller: Caller, review: str, asked: Mapping[str, Any], credential: object) -> SignedOff:
         """Sign in one call."""
         return await signing.decide(self._room, self._people, caller, review, asked, credential)
 

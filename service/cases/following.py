@@ -1,6 +1,6 @@
 """What this process has read of trails: each entry checked, in order, once; kept, and read on from there.
 
-What is kept is evidence as well: a trail that no longer passes through it is refused. Nothing that is not committed ever
+What is kept is evidence as well: a trail that no longer passes through it is refused. Nothing that is not committed
 comes in here: an open transaction works on a copy (`held.py`).
 """
 
@@ -13,12 +13,16 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from countersign.audit.append import Appender
+from countersign.audit.caseruns import CaseRuns
+from countersign.audit.casestate import Case
 from countersign.audit.chain import START, Link, check_entry
-from countersign.audit.entry import Entry
+from countersign.audit.entry import Entry, Workflow
 from countersign.audit.errors import VerificationError
+from countersign.audit.gates import Policy
 from countersign.audit.governed import CaseReplay
 from countersign.audit.read import entries_statement, entry_of
 from countersign.audit.recent import Recent
+from countersign.audit.reviews import Review
 from countersign.audit.standing import Directory
 from countersign.audit.steps import Rows, Statement, Steps, arun
 from countersign.service.errors import AbsentError, ConflictError
@@ -32,18 +36,55 @@ _CASES = 4_096
 class Followed:
     """One case as its trail tells it, up to `link`. After `finding` nothing is taken from it any more."""
 
-    def __init__(self, case: str, directory: Directory) -> None:
+    def __init__(self, case: str, origin: str, directory: Directory) -> None:
         self.case = case
         self.link: Link = START
-        self.replay = CaseReplay(case, directory)
+        self.directory = directory
+        self.replay = CaseReplay(origin, case, directory)
         self.story = Story()
         self.finding: str | None = None
+
+    @property
+    def state(self) -> Case:
+        """Where the case stands, by its entries."""
+        return self.replay.case
+
+    @property
+    def runs(self) -> CaseRuns:
+        """What the worker did and has to do."""
+        return self.replay.runs
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that holds. Raises ConflictError where it was erased: nothing is decided without one."""
+        if self.state.policy is None:
+            raise ConflictError(
+                f"The policy of case {self.case} was erased: nothing can be decided in it.", facts={"cause": "erased"}
+            )
+        return self.state.policy
+
+    @property
+    def workflow(self) -> Workflow:
+        """The version that the case is of."""
+        if self.state.workflow is None:
+            raise AbsentError(f"There is no case {self.case}.")
+        return self.state.workflow
+
+    @property
+    def reviews(self) -> dict[str, Review]:
+        """All reviews, open or not, by id."""
+        return self.state.reviews
 
     def fork(self) -> Followed:
         """Return a copy that can be fed what is not committed yet."""
         other = copy.copy(self)
-        other.replay = self.replay.fork()
-        other.story = copy.deepcopy(self.story)
+        # What never changes is not copied: who may do what, and the policy with its gates.
+        policy = self.state.policy
+        fixed: list[object] = [self.directory, policy, *(policy.gates if policy is not None else ())]
+        fixed += [review.gate for review in self.reviews.values()]
+        memo = {id(one): one for one in fixed}
+        other.replay = copy.deepcopy(self.replay, memo)
+        other.story = self.story.fork()
         return other
 
     def feed(self, entries: Sequence[Entry], appender: Appender) -> None:
@@ -65,7 +106,7 @@ class Followed:
     def sound(self) -> Followed:
         """Return this, or raise: nothing is decided on a trail that does not verify."""
         if self.finding is not None:
-            raise damaged(self.case, self.finding)
+            raise DamagedError(self.case, self.finding)
         if self.link == START:
             raise AbsentError(f"There is no case {self.case}.")
         return self
@@ -99,12 +140,14 @@ class Trails:
         The case first, then who may do what: whatever an entry relies on was committed before it.
         """
         followed = self._cases.get(case)
-        if followed is None:
-            followed = Followed(case, self.directory)
+        await self.standing(conn)
+        if followed is None or followed.directory is not self.directory:
+            followed = Followed(case, self._appender.origin, self.directory)
         entries = [entry_of(row) for row in await arun(conn, read(entries_statement(case, followed.link.seq)))]
         if any(entry.keyid not in self._appender.ring for entry in entries):
             await arun(conn, self._appender.ring_steps())
-        await self.standing(conn)
+        if entries and await self.standing(conn) is not followed.directory:
+            return await self.case(conn, case)
         followed.feed(entries, self._appender)
         if followed.link != START or followed.finding is not None:
             self._cases[case] = followed
@@ -117,13 +160,16 @@ class Trails:
             self._cases[followed.case] = followed
 
 
-def damaged(case: str, sentence: str) -> ConflictError:
-    """Return the refusal of whatever rests on a trail that does not verify."""
-    return ConflictError(
-        f"Case {case} is damaged: {sentence}",
-        remedy=f"Run: countersign verify --trail {case}",
-        facts={"cause": "damaged", "case": case},
-    )
+class DamagedError(ConflictError):
+    """The trail of a case does not verify: nothing is decided or done on it."""
+
+    def __init__(self, case: str, sentence: str) -> None:
+        super().__init__(
+            f"Case {case} is damaged: {sentence}",
+            remedy=f"Run: countersign verify --trail {case}",
+            facts={"cause": "damaged", "case": case},
+        )
+        self.case = case
 
 
 def read(statement: Statement) -> Steps[Rows]:

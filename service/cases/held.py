@@ -22,8 +22,15 @@ from countersign.audit.steps import arun
 from countersign.service.clock import Clock
 from countersign.service.errors import UnavailableError
 
-from .following import Followed, Trails
+from .following import DamagedError, Followed, Trails
 
+_DAMAGED = """
+UPDATE countersign.cases SET status = 'damaged', problem = %s, changed_at = %s WHERE id = %s AND status <> 'damaged'
+"""
+_UNTIMED = """
+UPDATE countersign.reviews SET remind_at = NULL, escalate_at = NULL, expire_at = NULL
+WHERE case_id = %s AND (remind_at, escalate_at, expire_at) IS DISTINCT FROM (NULL, NULL, NULL)
+"""
 Random = Callable[[int], bytes]
 
 
@@ -54,8 +61,17 @@ class Room:
         """Yield `case` under its lock, in a transaction that commits when the block ends and vanishes when it raises.
 
         Nobody's standing changes meanwhile. Raises AbsentError unless there is such a case (or it is `new`), and
-        ConflictError where its trail does not verify.
+        ConflictError where its trail does not verify; the case's row then says that it is damaged.
         """
+        try:
+            async with self._locked(case, new=new) as held:
+                yield held
+        except DamagedError as error:
+            await self._mark(error)
+            raise
+
+    @asynccontextmanager
+    async def _locked(self, case: str, *, new: bool) -> AsyncIterator[Held]:
         async with self.pool.connection() as conn:
             async with conn.transaction():
                 heads = await arun(conn, self.appender.lock_steps([case], [SYSTEM_TRAIL]))
@@ -66,6 +82,12 @@ class Room:
                 yield held
             self.appender.committed(held.appended)
             self.trails.keep(held.followed)
+
+    async def _mark(self, error: DamagedError) -> None:
+        """Have the rows say it, so that lists show it and nobody is reminded of what cannot be decided."""
+        async with self.pool.connection() as conn, conn.transaction():
+            await conn.execute(_DAMAGED, (error.message, self.clock(), error.case))
+            await conn.execute(_UNTIMED, (error.case,))
 
 
 class Held:

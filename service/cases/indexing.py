@@ -46,7 +46,7 @@ async def index(held: Held) -> bool:
     followed = held.followed
     cursor = await held.conn.execute(_CASE, case_values(followed))
     changed = await cursor.fetchone() is not None
-    for review in followed.replay.reviews.values():
+    for review in followed.reviews.values():
         cursor = await held.conn.execute(_REVIEW, review_values(followed, review))
         changed |= await cursor.fetchone() is not None
     return changed
@@ -54,8 +54,8 @@ async def index(held: Held) -> bool:
 
 def case_values(followed: Followed) -> dict[str, Any]:
     """Return the columns of a case's row."""
-    story, replay = followed.story, followed.replay
-    status = str(replay.status)
+    story, replay = followed.story, followed
+    status = str(replay.runs.status)
     return {
         "id": followed.case,
         "workflow": replay.workflow.name,
@@ -72,7 +72,7 @@ def case_values(followed: Followed) -> dict[str, Any]:
 
 def review_values(followed: Followed, review: Review) -> dict[str, Any]:
     """Return the columns of a review's row."""
-    story, replay, gate = followed.story, followed.replay, review.gate
+    story, replay, gate = followed.story, followed, review.gate
     outcome = story.outcomes.get(review.id)
     status = "open" if review.is_open else "decided" if outcome is not None and outcome.decided else "closed"
     due = {what: review.due(what) for what in ("remind", "escalate", "expire")} if review.is_open else {}
@@ -98,10 +98,10 @@ def review_values(followed: Followed, review: Review) -> dict[str, Any]:
 
 
 def _separated(followed: Followed, gate: Gate) -> set[str]:
-    replay = followed.replay
+    replay = followed
     found: set[str] = set()
-    if "starter" in gate.separation and replay.parties.starter is not None:
-        found.add(replay.parties.starter)
+    if "starter" in gate.separation and replay.state.parties.starter is not None:
+        found.add(replay.state.parties.starter)
     if "editor" in gate.separation:
-        found |= replay.parties.editors
+        found |= replay.state.parties.editors
     return found

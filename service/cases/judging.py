@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from countersign.audit.canonical import Json, canonical, parse_hex32
 from countersign.audit.errors import MalformedError
 from countersign.audit.gates import EDIT
-from countersign.audit.reviews import Attempt, Refusal, Review, refusal
+from countersign.audit.reviews import Attempt, Refusal, Review
 from countersign.audit.standing import Directory, Standing
 from countersign.audit.tally import roles_at
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, RequestError
@@ -120,14 +120,8 @@ async def judge(
         reason=wanted.reason,
         credential=caller.credential,
     )
-    if (found := refusal(review, followed.replay.parties, attempt)) is not None:
+    if (found := followed.state.may_sign(review, attempt)) is not None:
         raise _refused(found)
-    if followed.replay.at_work:
-        raise ConflictError(
-            f"Case {followed.case} is being worked on: what was decided or corrected last is carried out first.",
-            remedy="Try again in a moment.",
-            facts={"cause": "at-work"},
-        )
     return Judged(review, standing, role, review.tally().stage, meaning, served)
 
 
@@ -152,7 +146,7 @@ def _refused(found: Refusal) -> RequestError:
 
 def _role(followed: Followed, review: Review, standing: Standing, now: datetime) -> str:
     """Return the role in which somebody signs: one that is asked for now, if they have it, else any of theirs."""
-    held = standing.roles(followed.replay.workflow.name, now)
+    held = standing.roles(followed.workflow.name, now)
     stage = review.gate.stages[review.tally().stage - 1]
     asked = roles_at(review.gate, stage, escalated=review.escalated)
     others = [one.role for one in review.gate.stages]
@@ -161,7 +155,7 @@ def _role(followed: Followed, review: Review, standing: Standing, now: datetime)
 
 def review_of(followed: Followed, review: str) -> Review:
     """Return a review of a case. Raises AbsentError."""
-    found = followed.replay.reviews.get(review)
+    found = followed.reviews.get(review)
     if found is None:
         raise AbsentError(f"There is no review {review}.")
     return found

@@ -46,7 +46,9 @@ SELECT * FROM (
         ORDER BY r.opened_at, r.id LIMIT %(most)s) x
 ) mine ORDER BY opened_at, id LIMIT %(most)s
 """
-_ACTOR: LiteralString = """substring(encode(substring(e.body from 1 for 600), 'escape') from '^\\{"actor":\\{"id":"([^"]*)"')"""
+_ACTOR: LiteralString = (
+    """substring(encode(substring(e.body from 1 for 600), 'escape') from '^\\{"actor":\\{"id":"([^"]*)"')"""
+)
 _OF_PERSONS: LiteralString = "e.kind !~ '^(checkpoint|writes|interrupt)\\.' AND "
 """As the index of entries by person has it, word for word: without it the index is not used."""
 _ENTRIES: LiteralString = """
@@ -78,9 +80,7 @@ class EntryFilter:
     until: datetime | None = None
 
 
-async def list_cases(
-    conn: AsyncConnection[Any], which: CaseFilter, *, after: After | None, most: int
-) -> list[CaseRow]:
+async def list_cases(conn: AsyncConnection[Any], which: CaseFilter, *, after: After | None, most: int) -> list[CaseRow]:
     """Return cases, the newest first."""
     clauses: list[LiteralString] = ["true"]
     params: list[Any] = []

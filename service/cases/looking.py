@@ -9,8 +9,8 @@ from psycopg import AsyncConnection
 
 from countersign.audit.canonical import Json, canonical, format_time
 from countersign.audit.entry import EntryDraft
-from countersign.audit.reviews import Review
 from countersign.audit.kinds import Kind
+from countersign.audit.reviews import Review
 from countersign.audit.standing import Standing
 from countersign.audit.tally import roles_at
 from countersign.service.errors import AbsentError
@@ -64,7 +64,7 @@ async def review(room: Room, caller: Caller, review_id: str) -> ReviewPage:
 
 
 async def _look(room: Room, caller: Caller, case: str, review_id: str, loaded: Loaded) -> ReviewPage | None:
-    """Return the page, as what is served and what was looked at before allow it; None if the case moved on meanwhile."""
+    """Return the page of what is served now; None if the case moved on since the state was read."""
     async with room.reading() as conn:
         followed = (await room.trails.case(conn, case)).sound()
         found, standing = _seen(room, followed, caller, review_id)
@@ -93,7 +93,7 @@ async def _look(room: Room, caller: Caller, case: str, review_id: str, loaded: L
 def _seen(
     room: Room, followed: Followed, caller: Caller, review_id: str, held: Held | None = None
 ) -> tuple[Review, Standing]:
-    replay = followed.replay
+    replay = followed
     found = review_of(followed, review_id)
     now = held.now if held else room.clock()
     standing = check_may_read(
@@ -105,13 +105,13 @@ def _seen(
 def _first_look(
     room: Room, followed: Followed, found: Review, standing: Standing, caller: Caller, served: Served
 ) -> bool:
-    if not found.is_open or (found.id, served.digest.hex(), caller.id) in followed.story.viewed:
+    if not found.is_open or (caller.id, served.digest.hex()) in found.viewed:
         return False
     return bool(_signing_roles(followed, found, standing, room))
 
 
 def _signing_roles(followed: Followed, found: Review, standing: Standing, room: Room) -> list[str]:
-    held = standing.roles(followed.replay.workflow.name, room.clock())
+    held = standing.roles(followed.workflow.name, room.clock())
     return [
         role
         for stage in found.gate.stages
@@ -128,10 +128,8 @@ def _viewed(held: Held, caller: Caller, found: Review, standing: Standing, serve
         "standing": standing.place.as_json(),
     }
     payload: dict[str, Json] = {"salt": served.salt.hex(), "view": served.view}
-    workflow = held.followed.replay.workflow
-    return EntryDraft(
-        held.case, Kind.REVIEW_VIEWED, caller.actor(role), workflow, detail=detail, payload=payload
-    )
+    workflow = held.followed.workflow
+    return EntryDraft(held.case, Kind.REVIEW_VIEWED, caller.actor(role), workflow, detail=detail, payload=payload)
 
 
 async def _page(

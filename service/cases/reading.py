@@ -19,7 +19,7 @@ from countersign.service.errors import AbsentError, InvalidError
 from countersign.service.identity.caller import Caller
 
 from .asking import load_state
-from .following import Followed, damaged, read
+from .following import DamagedError, Followed, read
 from .held import Room
 from .judging import review_of
 from .lists import MOST, case_row, list_reviews, review_row
@@ -90,7 +90,7 @@ async def trail(room: Room, caller: Caller, case: str) -> list[Checked]:
             try:
                 checked = check_entry(entry, after=link, origin=room.appender.origin, ring=room.appender.ring)
             except VerificationError as error:
-                raise damaged(case, error.message) from error
+                raise DamagedError(case, error.message) from error
             found.append(checked)
             link = checked.link
         return found
@@ -134,6 +134,6 @@ async def readable_case(conn: AsyncConnection[Any], room: Room, caller: Caller, 
     directory = room.trails.directory
     if followed.link == START:
         raise AbsentError(f"There is no case {case}, or none that you may read.")
-    replay = followed.replay
+    replay = followed
     check_may_read(directory, caller, replay.policy, replay.workflow.name, room.clock(), f"case {case}")
     return followed

@@ -1,4 +1,4 @@
-"""Attempts to decide that failed or were not allowed: each is an entry, in a transaction of its own, and says which rule.
+"""Attempts to decide that failed or were not allowed: each is an entry of its own transaction, and names the rule.
 
 Never what somebody typed. The entry is there before the caller hears of it.
 """
@@ -26,9 +26,7 @@ CAUSES = frozenset(
 
 
 @asynccontextmanager
-async def attempting(
-    room: Room, caller: Caller, case: str, review: str, decision: str | None
-) -> AsyncIterator[None]:
+async def attempting(room: Room, caller: Caller, case: str, review: str, decision: str | None) -> AsyncIterator[None]:
     """Record, and raise again, what keeps `caller` from deciding inside the block, if it is one of CAUSES."""
     try:
         yield
@@ -46,7 +44,7 @@ async def refused(room: Room, caller: Caller, case: str, review: str, cause: str
 
 
 def _draft(held: Held, caller: Caller, review: str, cause: str, decision: str | None) -> EntryDraft:
-    replay = held.followed.replay
+    replay = held.followed
     detail: dict[str, Json] = {"review": review, "cause": cause}
     gate = replay.reviews[review].gate
     names = {rule.name for rule in gate.decisions} | ({"edit"} if gate.edit is not None else set())

@@ -1,4 +1,4 @@
-"""The rows by which cases, reviews and entries are found: an index of what trails say, and never the evidence itself."""
+"""The rows by which cases, reviews and entries are found: an index of what trails say, never evidence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from datetime import datetime
 
 from countersign.audit.canonical import Json, format_time
 
-AT_WORK = ("starting", "running")
-CASE_STATUSES = (*AT_WORK, "waiting", "failed", "finished", "stopped", "damaged")
-"""starting: not begun yet; running: a worker is at it, or is to be; waiting: for people; failed: its run failed, and
-may be tried again; damaged: its trail does not verify."""
+CASE_STATUSES = ("running", "waiting", "failed", "completed", "stopped", "damaged")
+"""running: a worker is at it, or is to be; waiting: for people; failed: its run failed, and may be tried again;
+damaged: its trail does not verify."""
 REVIEW_STATUSES = ("open", "decided", "closed")
 
 

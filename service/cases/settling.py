@@ -4,16 +4,13 @@ and again the same: whoever settles a case that is settled adds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import LiteralString
 
 from countersign.audit.canonical import Json
-from countersign.audit.caseruns import Status
+from countersign.audit.casestate import Asked
 from countersign.audit.entry import SYSTEM, CheckpointRef, EntryDraft
-from countersign.audit.gates import Gate
 from countersign.audit.kinds import Kind
-from countersign.audit.values import listed
+from countersign.audit.reviews import Phase, Review
 from countersign.service.errors import ConflictError
 
 from .following import Followed
@@ -22,20 +19,9 @@ from .indexing import index
 
 _AT_WORK: LiteralString = """
 SELECT c.id FROM countersign.cases c
-WHERE c.status IN ('starting', 'running') ORDER BY c.changed_at LIMIT %s
+WHERE c.status = 'running' ORDER BY c.changed_at LIMIT %s
 """
 _ROUNDS = 100  # what follows from what: more than any case has pauses at once
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A place at which people have to be asked: a gate of a static pause, or a question."""
-
-    gate: Gate
-    when: str
-    nodes: tuple[str, ...]
-    checkpoint: CheckpointRef
-    interrupt: str | None
 
 
 async def settle(room: Room, case: str) -> bool:
@@ -61,74 +47,60 @@ async def sweep(room: Room, most: int) -> int:
 async def settle_held(held: Held) -> bool:
     """Append what follows from where the case stands, and bring its rows up to date; return whether anything is new."""
     for _ in range(_ROUNDS):
-        drafts = list(due_entries(held))
-        if not drafts:
+        draft = next_entry(held)
+        if draft is None:
             break
-        await held.append(*drafts)
+        await held.append(draft)
     changed = await index(held)
     if changed or held.appended:
         await held.tell()
     return changed or bool(held.appended)
 
 
-def due_entries(held: Held) -> Iterator[EntryDraft]:
-    """Yield what is to be recorded before the case is settled; fed with it, perhaps more is."""
+def next_entry(held: Held) -> EntryDraft | None:
+    """Return the next entry that is missing before the case is settled; None when it is."""
     followed = held.followed
-    replay = followed.replay
-    open_reviews = [review for review in replay.reviews.values() if review.is_open]
-    cause = followed.story.moved
-    if replay.status is Status.RUNNING:
-        return
-    waits = list(waits_of(followed)) if replay.status is Status.WAITING else []
-    for review in open_reviews:
-        if any(_same(review, wait) and review.checkpoint == wait.checkpoint for wait in waits):
+    asked = followed.state.asks()
+    for review in followed.reviews.values():
+        if not review.is_open or followed.runs.pending or _stands(followed, review):
             continue
-        again = next((wait for wait in waits if _same(review, wait)), None)
-        if again is None:
-            yield _draft(held, Kind.REVIEW_CLOSED, {"review": review.id, "cause": cause})
-        else:
-            voided: Json = [signature.seq for signature in review.signatures]
-            detail: dict[str, Json] = {"review": review.id, "cause": cause, "voided": voided}
-            yield _draft(held, Kind.REVIEW_REOPENED, detail, again.checkpoint)
-    for wait in waits:
-        if not any(_same(review, wait) for review in open_reviews):
-            yield _opened(held, wait)
+        again = next((one for one in asked if _same(review, one)), None)
+        if again is None or review.phase is not Phase.CHANGED:
+            return _draft(held, Kind.REVIEW_CLOSED, {"review": review.id, "cause": followed.story.moved})
+        voided: Json = [*review.voided]
+        detail: dict[str, Json] = {"review": review.id, "cause": review.changed_by, "voided": voided}
+        if again.interrupt is not None:
+            detail["interrupt"] = again.interrupt
+        return _draft(held, Kind.REVIEW_REOPENED, detail, again.checkpoint)
+    return _opened(held, asked[0]) if asked else None
 
 
-def waits_of(followed: Followed) -> Iterator[Wait]:
-    """Yield where people have to be asked now: the next gate of a static pause, and every question that is open."""
-    runs = followed.replay.runs
-    policy = followed.replay.policy
-    if (pause := runs.pause) is not None:
-        gates = runs.due()
-        gate = gates[0] if gates else policy.gate(None, pause.when)
-        yield Wait(gate, pause.when, pause.nodes, pause.checkpoint, None)
-    for question in runs.questions.values():
-        named = policy.gates_at("interrupt", question.node) if not question.checkpoint.ns else ()
-        gate = named[0] if named else policy.gate(None, "interrupt")
-        yield Wait(gate, "interrupt", (question.node,), question.checkpoint, question.id)
+def _stands(followed: Followed, review: Review) -> bool:
+    """Tell whether the case still waits at what a review is about, as it was when the review was opened."""
+    if followed.runs.stopped or followed.runs.completed or review.phase is Phase.CHANGED:
+        return False
+    if review.interrupt is not None:
+        return review.interrupt in followed.runs.questions
+    pause = followed.runs.pause
+    return pause is not None and pause.checkpoint.id == review.checkpoint.id
 
 
-def _same(review: object, wait: Wait) -> bool:
-    """Tell whether a review is about a wait: the same question, or the same gate of a static pause."""
-    return (review.gate.name, review.interrupt) == (wait.gate.name, wait.interrupt) and (
-        wait.interrupt is not None or review.gate.when == wait.when
-    )
+def _same(review: Review, asked: Asked) -> bool:
+    """Tell whether a review is about what is asked: the same gate, and both of a pause or both of a question."""
+    return review.gate.name == asked.gate.name and (review.interrupt is None) == (asked.interrupt is None)
 
 
-def _opened(held: Held, wait: Wait) -> EntryDraft:
-    short, _ = listed("nodes", sorted(wait.nodes))
+def _opened(held: Held, asked: Asked) -> EntryDraft:
     detail: dict[str, Json] = {
         "review": held.room.new_id("r"),
-        "gate": wait.gate.name,
-        "when": wait.when,
-        **short,
+        "gate": asked.gate.name,
+        "when": asked.when,
+        "nodes": list(asked.nodes),
     }
-    if wait.interrupt is not None:
-        detail["interrupt"] = wait.interrupt
-    return _draft(held, Kind.REVIEW_OPENED, detail, wait.checkpoint)
+    if asked.interrupt is not None:
+        detail["interrupt"] = asked.interrupt
+    return _draft(held, Kind.REVIEW_OPENED, detail, asked.checkpoint)
 
 
 def _draft(held: Held, kind: Kind, detail: dict[str, Json], checkpoint: CheckpointRef | None = None) -> EntryDraft:
-    workflow = held.followed.replay.workflow
-    return EntryDraft(held.case, kind, SYSTEM, workflow, checkpoint=checkpoint, detail=detail)
+    return EntryDraft(held.case, kind, SYSTEM, held.followed.workflow, checkpoint=checkpoint, detail=detail)

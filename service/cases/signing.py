@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, Protocol
 
-from psycopg import AsyncConnection
-
 from countersign.audit.canonical import Json, canonical, parse
 from countersign.audit.entry import EntryDraft
 from countersign.audit.gates import EDIT, STOP
@@ -255,7 +253,7 @@ async def _sign(
         edited = await _edit(held, caller, wanted, judged, signed)
         await settle_held(held)
         return SignedOff(held.case, wanted.review, signed, EDIT, None, edited)
-    review = held.followed.replay.reviews[wanted.review]
+    review = held.followed.reviews[wanted.review]
     outcome = review.tally().outcome
     last = None
     if outcome is not None:
@@ -295,7 +293,7 @@ async def _draft(
         "reason": {"text": wanted.reason, "values": wanted.tagged},
         "printed_name": row[0] if row else "",
     }
-    workflow = held.followed.replay.workflow
+    workflow = held.followed.workflow
     actor = caller.actor(judged.role)
     return EntryDraft(held.case, Kind.REVIEW_SIGNED, actor, workflow, detail=detail, payload=payload)
 
@@ -303,7 +301,7 @@ async def _draft(
 async def _edit(held: Held, caller: Caller, wanted: Wanted, judged: Judged, signed: int) -> int:
     detail: dict[str, Json] = {"signed": signed, "standing": judged.standing.place.as_json()}
     payload: dict[str, Json] = {"values": wanted.tagged, "reason": wanted.reason}
-    actor, workflow = caller.actor(judged.role), held.followed.replay.workflow
+    actor, workflow = caller.actor(judged.role), held.followed.workflow
     draft = EntryDraft(held.case, Kind.CASE_CORRECTED, actor, workflow, detail=detail, payload=payload)
     seq = (await held.append(draft))[0].seq
     await hand_over(held, seq)
@@ -312,6 +310,6 @@ async def _edit(held: Held, caller: Caller, wanted: Wanted, judged: Judged, sign
 
 async def _stop(held: Held, caller: Caller, wanted: Wanted, judged: Judged) -> None:
     detail: dict[str, Json] = {"standing": judged.standing.place.as_json()}
-    actor, workflow = caller.actor(judged.role), held.followed.replay.workflow
+    actor, workflow = caller.actor(judged.role), held.followed.workflow
     payload: dict[str, Json] = {"reason": wanted.reason}
     await held.append(EntryDraft(held.case, Kind.CASE_STOPPED, actor, workflow, detail=detail, payload=payload))

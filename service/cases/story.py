@@ -83,8 +83,6 @@ class Story:
     remarks: dict[str, list[Remark]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    viewed: set[tuple[str, str, str]] = field(default_factory=set)
-    """Review, digest and person: who was shown what."""
     shown_by: dict[str, int] = field(default_factory=dict)
     """The entry that holds a view, by its digest."""
     moved: int = 1
@@ -94,6 +92,21 @@ class Story:
     started_by: str = ""
     started_at: datetime | None = None
     changed_at: datetime | None = None
+
+    def fork(self) -> Story:
+        """Return a copy that can be fed for itself: what it holds is never changed in place but for its collections."""
+        return replace(
+            self,
+            sign_offs=dict(self.sign_offs),
+            questions=dict(self.questions),
+            rounds=dict(self.rounds),
+            gates=dict(self.gates),
+            places=list(self.places),
+            remarks={review: list(remarks) for review, remarks in self.remarks.items()},
+            claims=dict(self.claims),
+            outcomes=dict(self.outcomes),
+            shown_by=dict(self.shown_by),
+        )
 
     def feed(self, checked: Checked) -> None:
         """Take over what a checked entry tells."""
@@ -128,7 +141,6 @@ class Story:
         elif body.kind == Kind.REVIEW_WITHDRAWN:
             self._uncount(body.detail["signed"])
         elif body.kind == Kind.REVIEW_VIEWED:
-            self.viewed.add((review, str(body.detail["shown_digest"]), body.actor.id))
             self.shown_by.setdefault(str(body.detail["shown_digest"]), body.seq)
         elif body.kind in _ACTS:
             self.sign_offs[body.seq] = self._sign_off(body, payload)

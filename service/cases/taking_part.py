@@ -84,9 +84,7 @@ async def attest(room: Room, caller: Caller, review: str, asked: Mapping[str, An
             checkpoint = review_of(followed, review).checkpoint
         loaded = await load_state(room, case, checkpoint)
         async with room.holding(case) as held:
-            judged = await judge(
-                held.conn, room, held.followed, held.directory, caller, wanted, loaded, held.now
-            )
+            judged = await judge(held.conn, room, held.followed, held.directory, caller, wanted, loaded, held.now)
             detail: dict[str, Json] = {
                 "review": review,
                 "decision": wanted.decision,
@@ -97,7 +95,7 @@ async def attest(room: Room, caller: Caller, review: str, asked: Mapping[str, An
             payload: dict[str, Json] = {"reason": {"text": wanted.reason, "values": wanted.tagged}}
             actor = caller.actor(judged.role)
             seq = (await held.append(draft(held, Kind.REVIEW_ATTESTED, actor, detail, payload)))[0].seq
-            outcome = held.followed.replay.reviews[review].tally().outcome
+            outcome = held.followed.reviews[review].tally().outcome
             last = await decided(held, review, by="signatures", actor=actor) if outcome is not None else None
             await settle_held(held)
             return SignedOff(case, review, seq, wanted.decision, outcome, last)

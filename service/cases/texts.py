@@ -118,7 +118,9 @@ def check_values(schema: Json, values: object, place: str) -> None:
         raise _invalid(place, f"cannot be held against the policy's schema: {problem}", "Mend the policy.") from problem
     if error is not None:
         at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        raise _invalid(place + at, f"is not what the policy asks for: {error.message[:300]}", "See the review's fields.")
+        raise _invalid(
+            place + at, f"is not what the policy asks for: {error.message[:300]}", "See the review's fields."
+        )
 
 
 def _invalid(place: str, what: str, remedy: str) -> InvalidError:

@@ -12,14 +12,13 @@ from typing import LiteralString
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.entry import SYSTEM, EntryDraft
 from countersign.audit.gates import STOP
-from countersign.audit.reviews import Review
 from countersign.audit.kinds import Kind
+from countersign.audit.reviews import Phase, Review
 from countersign.service.errors import ConflictError
 
 from .concluding import decided
 from .held import Held, Room
 from .settling import settle_held
-from .view import due_times
 
 _DUE: LiteralString = """
 SELECT DISTINCT case_id FROM (
@@ -58,7 +57,7 @@ async def next_due(room: Room) -> datetime | None:
 
 
 async def _keep(held: Held, now: datetime) -> int:
-    replay = held.followed.replay
+    replay = held.followed
     for review in [review for review in replay.reviews.values() if review.is_open]:
         await _due(held, review, now)
     if not held.appended:
@@ -69,26 +68,25 @@ async def _keep(held: Held, now: datetime) -> int:
 
 
 async def _due(held: Held, review: Review, now: datetime) -> None:
-    gate = review.gate
-    moments = due_times(gate, review.opened_at)
-    for name, kind, done in (
+    for what, kind, done in (
         ("remind", Kind.REVIEW_REMINDED, review.reminded),
         ("escalate", Kind.REVIEW_ESCALATED, review.escalated),
     ):
-        if name in moments and moments[name] <= now and not done:
-            detail: dict[str, Json] = {"review": review.id, "due": format_time(moments[name])}
-            if name == "escalate":
-                detail["to"] = gate.escalate_to
+        due = review.due(what)
+        if due is not None and due <= now and not done:
+            detail: dict[str, Json] = {"review": review.id, "due": format_time(due)}
+            if what == "escalate":
+                detail["to"] = review.gate.escalate_to
             await held.append(_draft(held, kind, detail))
-    if "expire" in moments and moments["expire"] <= now and not held.followed.replay.at_work:
-        await held.append(
-            _draft(held, Kind.REVIEW_EXPIRED, {"review": review.id, "due": format_time(moments["expire"])})
-        )
-        if gate.on_expiry == STOP:
+    expires = review.due("expire")
+    if expires is not None and expires <= now and review.phase is Phase.OPEN and not held.followed.runs.pending:
+        detail = {"review": review.id, "due": format_time(expires)}
+        await held.append(_draft(held, Kind.REVIEW_EXPIRED, detail))
+        if review.gate.on_expiry == STOP:
             await held.append(_draft(held, Kind.CASE_STOPPED, {}, {"reason": "A review expired."}))
         else:
             await decided(held, review.id, by="expiry")
 
 
 def _draft(held: Held, kind: Kind, detail: dict[str, Json], payload: dict[str, Json] | None = None) -> EntryDraft:
-    return EntryDraft(held.case, kind, SYSTEM, held.followed.replay.workflow, detail=detail, payload=payload)
+    return EntryDraft(held.case, kind, SYSTEM, held.followed.workflow, detail=detail, payload=payload)

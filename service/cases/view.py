@@ -144,12 +144,17 @@ def review_view(
 def policy_in_words(gate: Gate, opened_at: datetime, *, escalated: bool) -> dict[str, Json]:
     """Return what a gate asks for, in words, and when something happens if nobody decides."""
     decisions: list[Json] = [
-        {"name": rule.name, "meaning": rule.meaning, "needs_reason": rule.reason, "fields": rule.values}
+        {
+            "name": rule.name,
+            "meaning": rule.meaning,
+            "needs_reason": rule.reason,
+            "fields": dict(rule.values) if rule.values is not None else None,
+        }
         for rule in gate.decisions
     ]
     if gate.edit is not None:
         decisions.append(
-            {"name": "edit", "meaning": gate.edit.meaning, "needs_reason": True, "fields": gate.edit.values}
+            {"name": "edit", "meaning": gate.edit.meaning, "needs_reason": True, "fields": dict(gate.edit.values)}
         )
     due = {name: format_time(moment) for name, moment in due_times(gate, opened_at).items()}
     words: dict[str, Json] = {
@@ -180,9 +185,7 @@ def policy_in_words(gate: Gate, opened_at: datetime, *, escalated: bool) -> dict
 def due_times(gate: Gate, opened_at: datetime) -> dict[str, datetime]:
     """Return the moments at which a review is reminded, escalated and expires, as far as the policy names them."""
     seconds = {name: getattr(gate, name) for name in _MOMENTS}
-    return {
-        name: opened_at + timedelta(seconds=after) for name, after in seconds.items() if after is not None
-    }
+    return {name: opened_at + timedelta(seconds=after) for name, after in seconds.items() if after is not None}
 
 
 def _stage(number: int, role: str, count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from conftest import Database
 from governing import ORDERS, Deployment, credential, decision, deployed, gate, orders, policy
 
@@ -14,7 +15,7 @@ from countersign.service.errors import ConflictError, ForbiddenError
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(shared_database: Database) -> AsyncIterator[Deployment]:
     async with deployed(shared_database) as place:
         await place.register(policy(), orders())
