@@ -19,6 +19,7 @@ from . import embedded
 from .adopt_command import adopt_threads
 from .api.service_command import service_command
 from .api_key_command import api_key_group
+from .config_command import config_group, init_command
 from .database import database
 from .describe import describe, shown
 from .grant_command import grant_group
@@ -251,6 +252,8 @@ def export_command(
     sys.exit(0 if good else 1)
 
 
+main.add_command(init_command)
+main.add_command(config_group)
 main.add_command(log_group)
 log_group.add_command(credential_command)
 log_group.add_command(serve_command)

@@ -197,13 +197,11 @@ def credential_of(given: CredentialGiven | None) -> dict[str, Any] | None:
 async def found_of(service: Service, caller: Caller, case: str) -> CaseFound:
     """Return how a case is, with the state that its graph has come to."""
     page = await service.desk.get_case(caller, case)
-    state = None
-    if page.row.status != "starting":
-        try:
-            found = await service.desk.state(caller, case)
-        except ConflictError:
-            found = None  # the row says what is the matter
-        state = dict(found.fields) if found is not None and found.checkpoint is not None else None
+    try:
+        found = await service.desk.state(caller, case)
+        state = dict(found.fields) if found.checkpoint is not None else None
+    except ConflictError:
+        state = None  # the row says what is the matter
     return CaseFound(
         **structs.asdict(case_told(page.row)),
         seq=page.seq,

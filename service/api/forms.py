@@ -30,8 +30,8 @@ State = Annotated[
 CaseStatus = Annotated[
     str,
     Meta(
-        description="starting, running, awaiting_review, failed (its run failed, and may be tried again), finished, "
-        "stopped or damaged (its trail does not verify).",
+        description="running, awaiting_review, failed (its run failed, and may be tried again), completed, stopped or "
+        "damaged (its trail does not verify).",
         examples=["awaiting_review"],
     ),
 ]

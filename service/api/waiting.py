@@ -8,12 +8,13 @@ from typing import Annotated
 
 from litestar.params import HeaderParameter
 
-from ..cases.rows import AT_WORK, CaseRow
+from ..cases.rows import CaseRow
 from ..identity.caller import Caller
 from .hub import CASE
 from .parts import Service
 
 LONGEST = 60
+_AT_WORK = "running"
 _LOOK = 1.0  # seconds between two looks where nothing is heard
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -41,7 +42,7 @@ async def at_rest(service: Service, caller: Caller, case: str, seconds: int) -> 
         while True:
             row = (await service.desk.get_case(caller, case)).row
             left = until - asyncio.get_running_loop().time()
-            if row.status not in AT_WORK or left <= 0 or service.hub.closing.is_set():
+            if row.status != _AT_WORK or left <= 0 or service.hub.closing.is_set():
                 return row
             while left > 0:
                 everything, cases = await ear.wait(min(left, _LOOK))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from . import forms
 from .forms import many, number, one_of
 from .reading import Item, Key, read_table
-from .schemas import schema
+from .schemas import fields, schema
 from .templates import template
 
 _NAMES = "list of roles"
@@ -269,5 +269,5 @@ DECISION = (
 
 EDIT = (
     Key("meaning", "text", "what somebody who signs an edit says", forms.text),
-    Key("values", "JSON schema", "the fields of the state that may be changed", schema),
+    Key("values", "JSON schema", "the fields of the state that may be changed", fields),
 )

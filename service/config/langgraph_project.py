@@ -16,22 +16,11 @@ from .reading import Item, Source
 _LARGEST = 1 << 20
 
 
-def read_project(file: Path) -> LanggraphProject:
-    """Return what langgraph.json says, as far as it is needed here; its other keys are for LangGraph.
+def parse_project(data: bytes, file: Path) -> LanggraphProject:
+    """Return what the contents of langgraph.json say, as far as it is needed; its other keys are for LangGraph.
 
     Raises ConfigurationError, with the line where JSON is broken and the key where it means nothing.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file.name} cannot be read: {error.strerror}.", remedy="Name it in `langgraph`, relative to this file."
-        ) from error
-    return parse_project(data, file)
-
-
-def parse_project(data: bytes, file: Path) -> LanggraphProject:
-    """Return what the contents of langgraph.json say. Raises ConfigurationError as `read_project` does."""
     item = Item(Source(file.name, {}), (), _document(data, file))
     graphs = _graphs(item, file.parent)
     variables, env_file = _environment(item, file.parent)

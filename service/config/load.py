@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -11,8 +12,9 @@ from countersign.audit.errors import ConfigurationError
 
 from .forms import check_name, is_loopback
 from .keys import ENGINE, RETENTION, SERVICE, SESSIONS, TOP
-from .langgraph_project import read_project
+from .langgraph_project import parse_project
 from .model import (
+    FILE_NAME,
     SHORTEST_RETENTION_DAYS,
     Config,
     EngineTimes,
@@ -26,7 +28,6 @@ from .places import locate
 from .reading import Item, Source, read_table, spell
 from .workflows import read_workflows
 
-FILE_NAME = "countersign.toml"
 _LARGEST = 1 << 20
 _AT_LINE = re.compile(r" \(at line ([0-9]+), column [0-9]+\)$")
 _INIT = "`countersign init` writes a working sample."
@@ -61,7 +62,7 @@ def parse_config(text: str, file: Path) -> Config:
     root = _root(text, file.name)
     top = read_table(root, TOP)
     service = _service(_table(root, "service"))
-    project = read_project(file.parent / top["langgraph"]) if top["langgraph"] else None
+    project = _project(root, file.parent, top["langgraph"])
     retention = _retention(_table(root, "retention"))
     workflows = read_workflows(top["workflows"], retention, file.parent, project)
     warnings = _warnings(root, retention, workflows, project)
@@ -83,6 +84,17 @@ def _root(text: str, name: str) -> Item:
             f"{name}: no TOML that can be read: {type(error).__name__}.", remedy="Make it flatter, its numbers smaller."
         ) from error
     return Item(Source(name, lines), (), document)
+
+
+def _project(root: Item, folder: Path, name: str | None) -> LanggraphProject | None:
+    if name is None:
+        return None
+    file = Path(os.path.normpath(folder / name))
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        root.fail(f"{name} cannot be read: {error.strerror}.", "Name the file, relative to this one.", "langgraph")
+    return parse_project(data, file)
 
 
 def _table(root: Item, name: str) -> Item:

@@ -14,6 +14,7 @@ from countersign.audit.policy import Policy
 from .places import KeyPath
 from .reading import Source, spell
 
+FILE_NAME = "countersign.toml"
 SHORTEST_RETENTION_DAYS = 183
 """Below it stands a warning: rules for logs of automated decisions ask for six months at least."""
 

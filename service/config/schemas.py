@@ -47,6 +47,16 @@ def schema(item: Item) -> dict[str, Json]:
     return {"additionalProperties": False, **found}
 
 
+def fields(item: Item) -> dict[str, Json]:
+    """Read a JSON schema of fields that may be changed: `schema`, of those that its properties name and no other."""
+    found = schema(item)
+    if not properties(found):
+        item.fail("It names no field.", "Name each field that may be changed in `properties`.")
+    if found["additionalProperties"] is not False or "patternProperties" in found:
+        item.fail("It lets fields be changed that it does not name.", "Name each one in `properties`, and no more.")
+    return found
+
+
 def properties(document: Json) -> frozenset[str]:
     """Return the members that a schema, read by `schema`, names."""
     named = document.get("properties") if isinstance(document, dict) else None

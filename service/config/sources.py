@@ -88,7 +88,7 @@ def packages_document(folder: Path) -> dict[str, Json]:
         name = _name_of(one)
         if name:
             found.setdefault(name, one.version)  # the first on the path is the one that is imported
-    packages: list[Json] = [f"{name}=={version}" for name, version in sorted(found.items())]
+    packages: list[Json] = [*sorted(f"{name}=={version}" for name, version in found.items())]
     python = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
     return {"spec": PACKAGES_SPEC, "python": python, "packages": packages}
 

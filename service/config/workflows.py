@@ -93,7 +93,10 @@ def _policy(item: Item, document: dict[str, Json]) -> Policy:
     try:
         return parse_policy(document)
     except MalformedError as error:
-        raise item.source.error(_place(item, document, error.message), error.message, "Mend that.") from error
+        path = _place(item, document, error.message)
+        # The complaint begins with its place in the document; here the key of the file says that.
+        said = error.message if path == item.path else f"It {error.message.partition(' ')[2]}"
+        raise item.source.error(path, said, "Mend that.") from error
 
 
 def _place(item: Item, document: dict[str, Any], message: str) -> KeyPath:
