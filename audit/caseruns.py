@@ -100,7 +100,8 @@ class CaseRuns:
             return Status.COMPLETED
         if self.pending:
             return Status.RUNNING
-        if self.run is not None and self.run.ended in _FAILURES:
+        failed = any(one.failed for one in self.mandates.values() if one.seq >= self._acted)
+        if failed or (self.run is not None and self.run.ended in _FAILURES):
             return Status.FAILED
         return Status.WAITING if self.pause or self.questions else Status.RUNNING
 
@@ -157,9 +158,14 @@ class CaseRuns:
             mandate.question = self.questions.get(str(subject.interrupt)) if subject else None
             mandate.over = not mandate.resume and not mandate.updates
         if mandate.kind == Kind.CASE_RETRIED and self.mandates:
-            last = self.run.mandate if self.run and self.run.mandate else next(reversed(self.mandates.values()))
+            last = self._to_be_retried()
             mandate.retries, last.over = last, True
         self.mandates[mandate.seq] = mandate
+
+    def _to_be_retried(self) -> Mandate:
+        failed = next((one for one in reversed(self.mandates.values()) if one.failed), None)
+        ran = self.run.mandate if self.run else None
+        return failed or ran or next(reversed(self.mandates.values()))
 
     def _waits(self) -> str | None:
         if self.pause is not None:
@@ -356,6 +362,8 @@ class CaseRuns:
                 run.mandate.over = True
         elif edit is not None and not edit.over and edit.doing.updated == place.id:
             edit.over = True
+        elif self.pending:
+            self.pending[0].over = True  # it would go on, and a gate is due again that nobody released
         else:
             said.append("pauses although no run was under way, and no edit of the case was to be looked at anew")
         return said
@@ -364,7 +372,7 @@ class CaseRuns:
         body = checked.body
         run = self._runs.get(str(body.run))
         if run is None:
-            return [] if body.kind == Kind.RUN_REFUSED else ["ends a run that nobody is recorded to have begun"]
+            return self._not_begun(body)
         if body.kind in _FAILURES:
             return self._failed(run, body.kind)
         said = [] if run is self.run and run.ended is None else ["ends a run that had ended before"]
@@ -378,6 +386,14 @@ class CaseRuns:
             return said + self.crossings.completed()
         self._still_open(body, run)
         return said
+
+    def _not_begun(self, body: Body) -> list[str]:
+        """Take over that what a mandate allows could not even be begun: an edit that the graph did not take."""
+        mandate = self.mandates.get(named_mandate(body.actor) or 0)
+        if mandate is not None and body.kind in _FAILURES:
+            mandate.failed = True
+            return []
+        return [] if body.kind == Kind.RUN_REFUSED else ["ends a run that nobody is recorded to have begun"]
 
     def _failed(self, run: Run, kind: str) -> list[str]:
         if run.ended is not None:

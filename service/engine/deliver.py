@@ -8,7 +8,7 @@ time, by a session lock that a dead process does not hold.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,11 +19,13 @@ from langgraph.types import Command, StateSnapshot
 from countersign.audit.audited_graph import AuditedGraph
 from countersign.audit.call import acting_as
 from countersign.audit.canonical import Json
+from countersign.audit.caseruns import CaseRuns
 from countersign.audit.chain import Checked
 from countersign.audit.entry import SYSTEM, EntryDraft, Workflow
 from countersign.audit.errors import AppendError, AuditError, VerificationError
 from countersign.audit.kinds import Kind
-from countersign.audit.pauses import place_of, waits
+from countersign.audit.mandates import END_NODE, Act, Mandate, Todo, actor_of
+from countersign.audit.pauses import place_of
 from countersign.audit.plans import record_plan, trail_plan
 from countersign.audit.recent import Recent
 from countersign.audit.saver import AsyncAuditedPostgresSaver
@@ -31,7 +33,7 @@ from countersign.audit.values import listed
 
 from .gates import Governed
 from .locks import BusyError, Locks
-from .trail import VIA, Answer, Edit, GoOn, Goto, Recover, Stand, Start, Step, Trail, actor_of, payload
+from .trail import Trail, held_back
 from .values import untagged
 
 
@@ -84,47 +86,52 @@ class _Delivery:
     async def carry_out(self) -> None:
         done: set[int] = set()
         while True:
-            trail = await self._read()
-            governed = self.engine.graphs.get(trail.workflow) if trail.is_governed and trail.workflow else None
-            due = next((found for found in trail.outstanding() if found[0].body.seq not in done), None)
-            if governed is None or due is None:
+            trail = await self.read()
+            governed = self.engine.graphs.get(trail.workflow) if trail.workflow else None
+            if governed is None:
                 return
-            mandate, step = due
-            act = _Act(self, governed, trail, mandate)
-            if not await act.take(step):
-                done.add(mandate.body.seq)
+            runs = trail.replay(governed.policy)
+            mandate = next((one for one in runs.pending if one.seq not in done), None)
+            if mandate is None or runs.stopped:
+                return
+            if not await _Step(self, governed, trail, runs, mandate).take():
+                done.add(mandate.seq)
 
-    async def _read(self) -> Trail:
+    async def read(self) -> Trail:
+        """Return the trail as it is now, checked."""
+        engine = self.engine
         try:
-            entries = await self.engine.saver.adrive(
-                trail_plan(self.engine.saver.core, self.case, self.engine.trails.get(self.case) or ())
+            entries = await engine.saver.adrive(
+                trail_plan(engine.saver.core, self.case, engine.trails.get(self.case) or ())
             )
         except AppendError as error:
             raise LaterError(error.message) from error
-        self.engine.trails[self.case] = entries
+        engine.trails[self.case] = entries
         return Trail(entries)
 
 
-class _Act:
+class _Step:
     """One step under one mandate."""
 
-    def __init__(self, delivery: _Delivery, governed: Governed, trail: Trail, mandate: Checked) -> None:
+    def __init__(self, delivery: _Delivery, governed: Governed, trail: Trail, runs: CaseRuns, mandate: Mandate) -> None:
         self.delivery = delivery
         self.saver = delivery.engine.saver
         self.governed = governed
         self.graph: AuditedGraph = governed.graph
         self.trail = trail
-        self.seq = mandate.body.seq
+        self.runs = runs
+        self.mandate = mandate
         options = governed.options(delivery.case, trail.config)
         self.config: RunnableConfig = options.pop("config")
         self.pauses = options
 
-    async def take(self, step: Step) -> bool:
+    async def take(self) -> bool:
         """Take the step, and return whether another one may follow. What fails for good is recorded."""
         try:
             self._check_attempts()
-            with acting_as(actor_of(self.seq).id, via=VIA):
-                return await self._take(step)
+            actor = actor_of(self.mandate.seq)
+            with acting_as(actor.id, via=actor.via):
+                return await self._take()
         except VerificationError:
             return False  # refused, and on record
         except (LaterError, psycopg.OperationalError) as error:
@@ -137,103 +144,81 @@ class _Act:
         if self.delivery.attempt >= self.delivery.engine.attempts:
             raise LostRunError(f"It was tried {self.delivery.attempt} times.")
 
-    async def _take(self, step: Step) -> bool:
-        if isinstance(step, Edit):
-            await self._edit(step)
+    async def _take(self) -> bool:
+        if self._was_lost():
+            # What it reached is recorded before anything goes on: LangGraph would go past a pause that nobody told of.
+            await self.graph.arecover(_bare(self.config))
+            self.trail = await self.delivery.read()
+            self.runs = self.trail.replay(self.governed.policy)
+            self.mandate = self.runs.mandates[self.mandate.seq]
+            if self.mandate.over:
+                return False
+        todo = self.runs.todo(self.mandate.seq)
+        if todo.act in (Act.UPDATE, Act.END):
+            await self._edit(todo)
             return True
-        if isinstance(step, Stand):
-            return await self._stand(step.when)
-        if isinstance(step, Recover):
-            return await self._recover()
-        await self._run(step)
+        if todo.act is Act.PAUSE:
+            await self._stand(str(todo.values), await self._snapshot())
+        elif todo.act is not Act.NOTHING:
+            await self._run(todo)
         return False
 
-    async def _edit(self, edit: Edit) -> None:
-        values = untagged(edit.values)
-        await self.graph.aupdate_state(_bare(self.config), values, as_node=edit.as_node)
+    def _was_lost(self) -> bool:
+        """Tell whether a run under this mandate began, of which no entry says how it ended."""
+        return self.mandate.doing.ran and self.runs.run is not None and self.runs.run.ended is None
 
-    async def _stand(self, when: str) -> bool:
-        """Record the pause as it is now. Where nothing is due any more before which to stand, go on."""
-        snapshot = await self._snapshot()
-        if when == "before" and not self.governed.stops_before(_due(snapshot), self.trail.config):
-            await self._run(GoOn())
-            return False
-        await self._record_pause(when, snapshot)
-        return False
+    async def _edit(self, todo: Todo) -> None:
+        values, as_node = (untagged(todo.values), None) if todo.act is Act.UPDATE else (None, END_NODE)
+        await self.graph.aupdate_state(_bare(self.config), values, as_node=as_node)
 
-    async def _recover(self) -> bool:
-        await self.graph.arecover(_bare(self.config))
-        snapshot = await self._snapshot(subgraphs=True)
-        trail = await self.delivery._read()  # noqa: SLF001 - one class in two
-        mandate = trail.at(self.seq)
-        left = trail.next_step(mandate) if mandate else None
-        if not isinstance(left, Recover) or (waits(snapshot) and not isinstance(left.act, Answer)):
-            return False
-        self.trail = trail
-        await self._run(left.act)
-        return False
-
-    async def _run(self, step: Start | GoOn | Answer | Goto) -> None:
-        if isinstance(step, Goto):
-            self._check_goto(step)
-        elif isinstance(step, GoOn | Answer):
+    async def _run(self, todo: Todo) -> None:
+        if todo.act is Act.GOTO:
+            self._check_goto(str(todo.values))
+        elif todo.act in (Act.RESUME, Act.ANSWER):
             snapshot = await self._snapshot()
-            if self._held_back(snapshot):
-                await self._record_pause("before", snapshot)
+            due = [task.name for task in snapshot.tasks if task.result is None]
+            stops = self.governed.stops_before(due, self.trail.config)
+            if when := held_back(self.runs, due, stops, self.trail.released(self.runs)):
+                await self._stand(when, snapshot)
                 return
-        await self._limited(self.graph.ainvoke(self._given(step), self.config, **self.pauses))
+        await self._limited(self.graph.ainvoke(_given(todo), self.config, **self.pauses))
 
-    def _given(self, step: Start | GoOn | Answer | Goto) -> Any:
-        if isinstance(step, Start):
-            return untagged(payload(self.trail.opened)["input"])
-        if isinstance(step, Answer):
-            return Command(resume={step.interrupt: untagged(step.value)})
-        return Command(goto=step.node) if isinstance(step, Goto) else None
+    def _check_goto(self, node: str) -> None:
+        if self.governed.stops_before([node], self.trail.config):
+            raise GateError(f"The case has to stand still before {node!r}: LangGraph would go past that.")
 
-    def _check_goto(self, step: Goto) -> None:
-        if self.governed.stops_before([step.node], self.trail.config):
-            raise GateError(f"A gate stands before {step.node!r}: LangGraph would go past it.")
+    async def _snapshot(self) -> StateSnapshot:
+        return await self.graph.aget_state(_bare(self.config))
 
-    def _held_back(self, snapshot: StateSnapshot) -> bool:
-        """Tell whether a gate is due that nobody released: LangGraph goes past every pause when it is resumed."""
+    async def _stand(self, when: str, snapshot: StateSnapshot) -> None:
+        """Record the pause as it is now, unless that was done for this mandate."""
         place = place_of(snapshot)
-        due = self.governed.stops_before(_due(snapshot), self.trail.config)
-        return bool(due - self.trail.released(place.id if place else ""))
-
-    async def _snapshot(self, *, subgraphs: bool = False) -> StateSnapshot:
-        return await self.graph.aget_state(_bare(self.config), subgraphs=subgraphs)
-
-    async def _record_pause(self, when: str, snapshot: StateSnapshot) -> None:
+        if self.trail.stands(self.mandate.seq, place):
+            return
         short, long = listed("next", sorted(snapshot.next))
-        await self._append(
-            Kind.INTERRUPT_RAISED,
-            {"when": when, **short},
-            actor=SYSTEM,
-            checkpoint=place_of(snapshot),
-            payload=long or None,
-        )
+        detail = {"when": when, **short}
+        await self._append(Kind.INTERRUPT_RAISED, detail, actor=SYSTEM, checkpoint=place, payload=long or None)
 
     async def _failed(self, error: Exception) -> None:
         """Record what went wrong, unless an entry says so already. Raises LaterError where trying again may help."""
-        trail = await self.delivery._read()  # noqa: SLF001 - one class in two
-        mandate = trail.at(self.seq)
-        step = trail.next_step(mandate) if mandate else None
-        if step is None:
+        runs = (await self.delivery.read()).replay(self.governed.policy)
+        mandate = runs.mandates[self.mandate.seq]
+        if mandate not in runs.pending:
             return
         if _may_pass(error) and self.delivery.attempt < self.delivery.engine.attempts:
             raise LaterError(str(error)) from error
         kind = type(error)
+        lost = runs.run if runs.run is not None and runs.run.ended is None and runs.run.mandate is mandate else None
         await self._append(
             Kind.RUN_FAILED,
             {"error": f"{kind.__module__}.{kind.__qualname__}"},
-            actor=actor_of(self.seq),
-            run=step.run if isinstance(step, Recover) else None,
+            actor=actor_of(mandate.seq),
+            run=lost.id if lost else None,
             payload={"message": str(error).encode("utf-8", "backslashreplace").decode()},
         )
 
     async def _append(self, kind: str, detail: Mapping[str, Json], **fields: Any) -> None:
-        workflow = Workflow(self.governed.name, self.governed.version)
-        draft = EntryDraft(self.delivery.case, kind, workflow=workflow, detail=detail, **fields)
+        draft = EntryDraft(self.delivery.case, kind, workflow=self.governed.workflow, detail=detail, **fields)
         await self.saver.adrive(record_plan([draft]))
 
     async def _limited(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -261,8 +246,14 @@ def _may_pass(error: Exception) -> bool:
     )
 
 
-def _due(snapshot: StateSnapshot) -> Sequence[str]:
-    return [task.name for task in snapshot.tasks if task.result is None]
+def _given(todo: Todo) -> Any:
+    """Return what the graph is called with."""
+    values = todo.values
+    if todo.act is Act.START:
+        return untagged(values)
+    if todo.act is Act.ANSWER and isinstance(values, dict):
+        return Command(resume={question: untagged(value) for question, value in values.items()})
+    return Command(goto=str(values)) if todo.act is Act.GOTO else None
 
 
 def _bare(config: RunnableConfig) -> RunnableConfig:

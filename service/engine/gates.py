@@ -13,6 +13,7 @@ from langgraph.pregel import Pregel
 from countersign.audit.attachment import attach
 from countersign.audit.audited_graph import AuditedGraph
 from countersign.audit.canonical import Json
+from countersign.audit.entry import Workflow
 from countersign.audit.errors import ConfigurationError
 from countersign.audit.gates import Policy
 from countersign.audit.saver import AsyncAuditedPostgresSaver
@@ -28,9 +29,14 @@ Nodes = str | Sequence[str]
 class Governed:
     """One version of a workflow, ready to be run."""
 
-    name: str
     version: str
+    policy: Policy
     graph: AuditedGraph
+
+    @property
+    def workflow(self) -> Workflow:
+        """What entries call it."""
+        return Workflow(self.policy.workflow, self.version)
 
     def pauses(self, config: Mapping[str, Json]) -> dict[str, Nodes]:
         """Return at which nodes a run stands still: the graph's pauses, and those that the caller's config adds."""
@@ -75,7 +81,7 @@ def governed(graph: Graph, saver: AsyncAuditedPostgresSaver, policy: Policy, ver
         }
     )
     attached = attach(paused, saver, name=policy.workflow, version=version, new_input="refuse", require_actor=True)
-    return Governed(policy.workflow, version, cast("AuditedGraph", attached))
+    return Governed(version, policy, cast("AuditedGraph", attached))
 
 
 def union(*several: Any) -> Nodes:

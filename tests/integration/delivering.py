@@ -74,6 +74,8 @@ class Case:
     database: Database
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     workflow: Workflow = WORKFLOW
+    gate: str | None = None
+    """The gate of its reviews, if a test names none."""
     reviews: int = 0
 
     @cached_property
@@ -113,13 +115,19 @@ class Case:
         dynamic = when == "dynamic"
         nodes: Any = [found.body.detail["node"]] if dynamic else found.body.detail["next"]
         asked = {"interrupt": found.body.detail["interrupt"]} if dynamic else {}
-        detail = {"review": name, "gate": gate, "when": "interrupt" if dynamic else when, "nodes": nodes, **asked}
+        detail = {
+            "review": name,
+            "gate": gate or self.gate,
+            "when": "interrupt" if dynamic else when,
+            "nodes": nodes,
+            **asked,
+        }
         self.append("review.opened", detail, checkpoint=found.body.checkpoint)
         return name
 
-    def decide(self, write: Mapping[str, Any], review: str | None = None, *, resume: bool = True) -> int:
-        """Decide a review, by default one of the last pause that is opened for it."""
-        name = review or self.review()
+    def decide(self, write: Mapping[str, Any], gate: str | None = None, *, resume: bool = True) -> int:
+        """Decide a review of the last pause, opened for it."""
+        name = self.review(gate)
         detail = {"review": name, "outcome": "approved", "by": "signatures", "signed": [1], "resume": resume}
         return self.append("review.decided", detail, {"write": _tag(write)})
 
