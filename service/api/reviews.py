@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from litestar import Response, get, post
@@ -9,8 +11,10 @@ from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
-from ..cases import signing
+from ..cases import rights, signing
+from ..cases.lists import review_row
 from ..cases.rows import REVIEW_STATUSES
+from ..errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from ..identity.caller import Caller
 from .callers import CallerRequest
 from .cases import credential_of, found_of, waited
@@ -104,7 +108,8 @@ async def begin_signing(
 ) -> Response[Statement]:
     """Fix what is to be signed: once, within five minutes, in this session, on what was shown."""
     service: Service = state.service
-    found = await service.desk.begin_signing(request.user, review, _asked(data))
+    async with _of_readers(service, request.user, review):
+        found = await service.desk.begin_signing(request.user, review, _asked(data))
     return Response(told(Statement, found), headers={"location": f"/api/reviews/{review}/signings/{found.id}"})
 
 
@@ -120,7 +125,8 @@ async def complete_signing(
     """Sign a statement with one's credential."""
     service: Service = state.service
     credential = credential_of(data.credential)
-    done = await service.desk.complete_signing(request.user, review, signing_id, credential)
+    async with _of_readers(service, request.user, review):
+        done = await service.desk.complete_signing(request.user, review, signing_id, credential)
     return await _signed(service, request.user, done, prefer)
 
 
@@ -134,7 +140,8 @@ async def decide(
     and what has changed.
     """
     service: Service = state.service
-    done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
+    async with _of_readers(service, request.user, review):
+        done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
     return await _signed(service, request.user, done, prefer)
 
 
@@ -144,29 +151,58 @@ async def attest(
 ) -> Response[Signed]:
     """Vouch for a decision with an API key. It counts only where the gate accepts it."""
     service: Service = state.service
-    return await _signed(service, request.user, await service.desk.attest(request.user, review, _asked(data)), prefer)
+    async with _of_readers(service, request.user, review):
+        done = await service.desk.attest(request.user, review, _asked(data))
+    return await _signed(service, request.user, done, prefer)
 
 
 @post("/api/reviews/{review:str}/withdrawal", tags=_REVIEWS, **route(None, ABSENT, CONFLICT, body=True, status=200))
 async def withdraw(request: CallerRequest, state: State, review: ReviewPath, data: JSONBody[Withdraw]) -> Recorded:
     """Take back one's own signature, as long as nothing came of it."""
     service: Service = state.service
-    seq = await service.desk.withdraw(request.user, review, data.reason)
-    return await _recorded(service, request.user, review, seq)
+    async with _of_readers(service, request.user, review):
+        seq = await service.desk.withdraw(request.user, review, data.reason)
+    return await _recorded(service, review, seq)
 
 
 @post("/api/reviews/{review:str}/claim", tags=_REVIEWS, **route(None, ABSENT, CONFLICT, status=200))
 async def claim(request: CallerRequest, state: State, review: ReviewPath) -> Recorded:
     """Say that one is at it. It excludes nobody."""
     service: Service = state.service
-    return await _recorded(service, request.user, review, await service.desk.claim(request.user, review))
+    async with _of_readers(service, request.user, review):
+        seq = await service.desk.claim(request.user, review)
+    return await _recorded(service, review, seq)
 
 
 @post("/api/reviews/{review:str}/comments", tags=_REVIEWS, **route(None, ABSENT, CONFLICT, body=True))
 async def comment(request: CallerRequest, state: State, review: ReviewPath, data: JSONBody[Comment]) -> Recorded:
     """Say something to those who take part in a review. It is no part of what they sign."""
     service: Service = state.service
-    return await _recorded(service, request.user, review, await service.desk.comment(request.user, review, data.text))
+    async with _of_readers(service, request.user, review):
+        seq = await service.desk.comment(request.user, review, data.text)
+    return await _recorded(service, review, seq)
+
+
+@asynccontextmanager
+async def _of_readers(service: Service, caller: Caller, review: str) -> AsyncIterator[None]:
+    """Tell whoever may not read a review no more than that there is none for them, whatever it was that failed.
+
+    The attempt itself is an entry by then, where it was one to decide.
+    """
+    try:
+        yield
+    except (ConflictError, ForbiddenError, InvalidError) as error:
+        if not await _may_read(service, caller, review):
+            raise AbsentError(f"There is no review {review}, or none that you may read.") from error
+        raise
+
+
+async def _may_read(service: Service, caller: Caller, review: str) -> bool:
+    async with service.pool.connection() as conn:
+        row = await review_row(conn, review)
+        directory = await service.people.directory.current(conn)
+    readable = rights.readable(directory, caller, service.settings.clock())
+    return row is not None and (readable is None or row.workflow in readable)
 
 
 def _asked(data: Asked) -> dict[str, Any]:
@@ -180,9 +216,10 @@ async def _signed(service: Service, caller: Caller, done: signing.SignedOff, pre
     return Response(told(Signed, done, now=await found_of(service, caller, done.case)), headers=headers)
 
 
-async def _recorded(service: Service, caller: Caller, review: str, seq: int) -> Recorded:
-    row = (await service.desk.review(caller, review)).row
-    return Recorded(trail=row.case, seq=seq)
+async def _recorded(service: Service, review: str, seq: int) -> Recorded:
+    async with service.pool.connection() as conn:
+        row = await review_row(conn, review)
+    return Recorded(trail=row.case if row else "", seq=seq)
 
 
 ROUTES = (
