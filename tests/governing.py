@@ -147,6 +147,14 @@ class Deployment:
             self.sessions[name] = await self.people.session(token)
         return self.sessions[name]
 
+    async def later(self, seconds: float) -> None:
+        """Let time pass, and everybody sign in again: a session does not last for long."""
+        self.watch.forward(seconds)
+        self.sessions.clear()
+        for name, user in self.users.items():
+            if (await self.people.get_user(OPERATOR, user)).active:
+                await self.person(name)
+
     async def register(self, document: Mapping[str, Json], graph: Any, mark: str = "1") -> Workflow:
         """Register a version of a workflow, give its graph to the worker, and return it."""
         name = str(document["workflow"])
@@ -177,9 +185,15 @@ class Deployment:
         await self.work(case)
         return case
 
-    async def open_review(self, caller: Caller, case: str) -> str:
+    async def begun(self, workflow: str, given: dict[str, Any]) -> str:
+        """Return a case of a workflow that `pat` started, run to its first pause."""
+        case = await self.desk.start(self.sessions["pat"], workflow, given)
+        await self.work(case)
+        return case
+
+    async def open_review(self, case: str) -> str:
         """Return the one open review of a case."""
-        (review,) = (await self.desk.get_case(caller, case)).reviews
+        (review,) = (await self.desk.get_case(self.sessions["pat"], case)).reviews
         return review.id
 
     async def decide(self, name: str, review: str, decision: str, reason: str = "", **more: Any) -> SignedOff:
@@ -188,6 +202,19 @@ class Deployment:
         page = await self.desk.review(caller, review)
         asked = {"decision": decision, "reason": reason, "shown_digest": page.shown_digest, **more}
         return await self.desk.decide(caller, review, asked, credential(name))
+
+    async def signed_remark(self, name: str, case: str, text: str, refers: int) -> int:
+        """Annotate an entry with a signature, as `name`."""
+        return await self.desk.annotate(self.sessions[name], case, text, refers, credential(name))
+
+    def refusals(self, case: str) -> list[str]:
+        """Return the causes for which attempts in a case were refused."""
+        found = self.database.query(
+            "SELECT convert_from(body, 'UTF8')::json #>> '{detail,cause}' FROM audit.entries "
+            "WHERE trail = %s AND kind = 'review.refused' ORDER BY seq",
+            (case,),
+        )
+        return [row[0] for row in found]
 
     def kinds(self, case: str) -> list[str]:
         """Return the kinds of a case's entries that people made or that follow from what they did."""

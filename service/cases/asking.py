@@ -7,7 +7,7 @@ the lock it is only asked whether the review still stands at the same one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -126,5 +126,11 @@ async def view_now(
         escalated=review.escalated,
     )
     before = await state_before(conn, followed, review)
-    decisions = [one.as_json() for one in story.sign_offs.values()]
+    decisions = [_as_it_counts(followed, one).as_json() for one in story.sign_offs.values()]
     return review_view(asked, loaded.shown, before, decisions)
+
+
+def _as_it_counts(followed: Followed, one: SignOff) -> SignOff:
+    """Return a sign-off that says whether it counts: an API key's word does where its gate accepts it."""
+    accepted = not one.attested or followed.reviews[one.review].gate.accept == "attested"
+    return one if accepted else replace(one, counts=False)

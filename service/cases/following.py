@@ -88,10 +88,22 @@ class Followed:
         return other
 
     def feed(self, entries: Sequence[Entry], appender: Appender) -> None:
-        """Check entries and take over what they say; those that were fed already are passed over."""
+        """Check entries of the trail and take over what is new in them.
+
+        They begin with the one that was taken over last, if any was: were that gone, what nobody committed would go on
+        deciding.
+        """
+        if self.link != START:
+            kept = [entry for entry in entries if entry.seq == self.link.seq]
+            if not kept or kept[0].leaf_hash != self.link.leaf_hash:
+                self.finding = f"entry {self.link.seq} is not what it was a moment ago, or is gone"
+        self.extend([entry for entry in entries if entry.seq > self.link.seq], appender)
+
+    def extend(self, entries: Sequence[Entry], appender: Appender) -> None:
+        """Check entries that follow, and take over what they say."""
         for entry in entries:
-            if self.finding is not None or entry.seq <= self.link.seq:
-                continue
+            if self.finding is not None:
+                return
             try:
                 checked = check_entry(entry, after=self.link, origin=appender.origin, ring=appender.ring)
                 errors = self.replay.feed(checked)
@@ -143,7 +155,8 @@ class Trails:
         await self.standing(conn)
         if followed is None or followed.directory is not self.directory:
             followed = Followed(case, self._appender.origin, self.directory)
-        entries = [entry_of(row) for row in await arun(conn, read(entries_statement(case, followed.link.seq)))]
+        behind = followed.link.seq - 1 if followed.link != START else 0
+        entries = [entry_of(row) for row in await arun(conn, read(entries_statement(case, behind)))]
         if any(entry.keyid not in self._appender.ring for entry in entries):
             await arun(conn, self._appender.ring_steps())
         if entries and await self.standing(conn) is not followed.directory:

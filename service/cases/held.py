@@ -124,7 +124,7 @@ class Held:
         entries = await arun(self.conn, self.room.appender.insert_steps({self.case: self._head}, drafts))
         self._head = Link(entries[-1].seq, entries[-1].leaf_hash)
         self.appended += entries
-        self.followed.feed(entries, self.room.appender)
+        self.followed.extend(entries, self.room.appender)
         if self.followed.finding is not None:
             raise UnavailableError(
                 f"This would not verify, and was not done: {self.followed.finding}",

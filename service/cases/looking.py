@@ -35,6 +35,25 @@ class ReviewPage:
     view: dict[str, Json]
     comments: tuple[dict[str, Json], ...]
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """The fields of the state that is shown, tagged."""
+        return dict(self._view["state"])
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What changed since the last sign-off."""
+        return list(self._view["changes"])
+
+    @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """The decisions that were made before."""
+        return list(self._view["decisions"])
+
+    @property
+    def _view(self) -> dict[str, Any]:
+        return self.view
+
     def as_json(self) -> dict[str, Json]:
         """Return it as a JSON object."""
         comments: list[Json] = [dict(comment) for comment in self.comments]

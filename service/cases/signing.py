@@ -256,10 +256,10 @@ async def _sign(
     review = held.followed.reviews[wanted.review]
     outcome = review.tally().outcome
     last = None
-    if outcome is not None:
+    if outcome == STOP and judged.review.gate.name is None:
+        await _stop(held, caller, wanted, judged)
+    elif outcome is not None:
         last = await decided(held, wanted.review, by="signatures", actor=caller.actor(judged.role))
-        if judged.review.gate.name is None and outcome == STOP:
-            await _stop(held, caller, wanted, judged)
     await settle_held(held)
     return SignedOff(held.case, wanted.review, signed, wanted.decision, outcome, last)
 

@@ -87,6 +87,10 @@ class Story:
     """The entry that holds a view, by its digest."""
     moved: int = 1
     """The last entry that can have made a review void."""
+    redirected: int = 0
+    """The last entry that made the case go on elsewhere; what was asked before it is not asked any more."""
+    asked_by: dict[str, int] = field(default_factory=dict)
+    """The entry that opened or reopened a review last."""
     case_number: str | None = None
     failure: str | None = None
     started_by: str = ""
@@ -105,6 +109,7 @@ class Story:
             remarks={review: list(remarks) for review, remarks in self.remarks.items()},
             claims=dict(self.claims),
             outcomes=dict(self.outcomes),
+            asked_by=dict(self.asked_by),
             shown_by=dict(self.shown_by),
         )
 
@@ -115,6 +120,8 @@ class Story:
         self.changed_at = body.occurred_at
         if body.kind in _MOVES:
             self.moved = body.seq
+            if body.kind == Kind.CASE_REDIRECTED:
+                self.redirected = body.seq
         if body.kind in _SAVES and body.checkpoint is not None and not body.checkpoint.ns:
             self.places.append((body.seq, body.checkpoint.id))
         elif body.kind == Kind.INTERRUPT_RAISED:
@@ -132,6 +139,8 @@ class Story:
 
     def _feed_review(self, body: Body, payload: Mapping[str, Any]) -> None:
         review = str(body.detail["review"])
+        if body.kind in (Kind.REVIEW_OPENED, Kind.REVIEW_REOPENED):
+            self.asked_by[review] = body.seq
         if body.kind == Kind.REVIEW_OPENED:
             self.rounds[review], self.gates[review] = 1, body.detail["gate"]  # type: ignore[assignment]
         elif body.kind == Kind.REVIEW_REOPENED:

@@ -3,31 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from conftest import Database
-from governing import ORDERS, Deployment, credential, decision, deployed, gate, orders, policy
+from governing import ORDERS, Deployment, decision, deployed, gate, orders, policy
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
+from typing_extensions import TypedDict
 
 from countersign.audit.verify import Verdict
-from countersign.service.errors import ConflictError, ForbiddenError
+from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ANSWER = {
+    "type": "object",
+    "required": ["dose"],
+    "properties": {"dose": {"type": "number", "maximum": 10}},
+    "additionalProperties": False,
+}
+
+
+class Dose(TypedDict, total=False):
+    dose: float
+    scan: bytes
+    given: str
+
+
+def ask(state: Dose) -> dict[str, Any]:
+    answer = interrupt({"which": "dose?", "now": state.get("dose")})
+    return {"dose": answer["dose"] if isinstance(answer, dict) else answer}
+
+
+def give(state: Dose) -> dict[str, Any]:
+    return {"given": f"{state.get('dose')} mg"}
+
+
+def refuse_to(state: Dose) -> dict[str, Any]:
+    if state.get("dose", 0.0) > 9:
+        raise ValueError("too much")
+    return give(state)
+
+
+def questions(*, last: Any = give) -> Any:
+    """A graph whose one node asks, and one that acts on the answer."""
+    builder = StateGraph(Dose)
+    builder.add_node("ask", ask)
+    builder.add_node("give", last)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", "give")
+    builder.add_edge("give", END)
+    return builder.compile()
+
+
+ASKS = gate(
+    "dose",
+    when="interrupt",
+    node="ask",
+    decisions=[
+        decision("given", releases=True, reason=False, write="$values", values=ANSWER),
+        decision("none", releases=False, reason=True, write={"dose": {"$float": "0.5"}}),
+    ],
+    edit=None,
+    times={"remind": None, "escalate": None, "expire": None},
+    escalate_to=None,
+    on_expiry=None,
+)
+TWO_STAGES = gate(
+    decisions=[
+        decision("approved", releases=True, reason=False, write={"decision": "approved", "notes": "$reason"}),
+        decision("watched", releases=True, reason=False, write={"decision": "approved", "notes": "watch"}),
+        decision("rejected", releases=False, reason=True, write={"decision": "rejected", "notes": "$reason"}),
+    ],
+    stages=[{"role": "pharmacist", "count": 2}, {"role": "chief", "count": 1}],
+    times={"remind": None, "escalate": None, "expire": None},
+    escalate_to=None,
+    on_expiry=None,
+)
+WORKFLOWS = [
+    (policy(), orders()),
+    (policy("two-stages", [TWO_STAGES]), orders()),
+    (policy("two-gates", [gate("first"), gate("second", stages=[{"role": "chief", "count": 1}])]), orders()),
+    (policy("asks", [ASKS]), questions()),
+    (policy("fails", [ASKS]), questions(last=refuse_to)),
+    (policy("unnamed", []), questions()),
+]
+PEOPLE = (
+    ("pat", "prescriber"),
+    ("ada", "pharmacist"),
+    ("bo", "pharmacist"),
+    ("eve", "pharmacist"),
+    ("sue", "supervisor"),
+    ("cleo", "chief"),
+    ("both", "prescriber", "pharmacist"),
+    ("nobody", "gardener"),
+    ("audrey", "auditor"),
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(shared_database: Database) -> AsyncIterator[Deployment]:
     async with deployed(shared_database) as place:
-        await place.register(policy(), orders())
-        for name, *roles in (
-            ("pat", "prescriber"),
-            ("ada", "pharmacist"),
-            ("bo", "pharmacist"),
-            ("sue", "supervisor"),
-            ("cleo", "chief"),
-            ("both", "prescriber", "pharmacist"),
-        ):
-            await place.person(name, *roles)
+        for document, graph in WORKFLOWS:
+            await place.register(document, graph)
+        for name, *roles in PEOPLE:
+            await place.person(name, *roles, workflow="*")
         yield place
     report = shared_database.verify()
     assert report.verdict is Verdict.PASSED, [finding.message for finding in report.findings]
@@ -39,9 +121,10 @@ async def test_an_order_is_approved(place: Deployment) -> None:
     page = await place.desk.get_case(pat, case)
     assert page.row.status == "waiting"
     assert [review.role for review in page.reviews] == ["pharmacist"]
-    review = await place.open_review(ada, case)
+    review = page.reviews[0].id
     shown = await place.desk.review(ada, review)
-    assert shown.view["state"]["dose_mg"] == 5
+    assert shown.state["dose_mg"] == 5
+    assert shown.view["decisions"] == []
     done = await place.decide("ada", review, "approved")
     assert (done.outcome, done.decision) == ("approved", "approved")
     await place.work(case)
@@ -49,3 +132,263 @@ async def test_an_order_is_approved(place: Deployment) -> None:
     assert state.fields["order"] == "GIVE 5 mg warfarin to patient-1"
     assert (await place.desk.get_case(pat, case)).row.status == "completed"
     assert place.kinds(case) == ["case.opened", "review.opened", "review.viewed", "review.signed", "review.decided"]
+
+
+async def test_an_order_is_rejected(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    with pytest.raises(InvalidError, match="needs a reason"):
+        await place.decide("ada", review, "rejected")
+    await place.decide("ada", review, "rejected", "Wrong patient.\nAsk again.")
+    await place.work(case)
+    state = await place.desk.state(place.sessions["pat"], case)
+    assert state.fields["order"] == "DO NOT GIVE warfarin to patient-1: Wrong patient.\nAsk again."
+    assert place.refusals(case) == ["reason"]
+
+
+async def test_an_order_is_revised_until_it_is_right(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    first = await place.open_review(case)
+    await place.decide("ada", first, "needs_revision", "reduce by 20 %")
+    await place.work(case)
+    second = await place.open_review(case)
+    assert second != first
+    shown = await place.desk.review(place.sessions["bo"], second)
+    changes = {change["field"]: (change.get("old"), change.get("new")) for change in shown.changes}
+    assert changes["dose_mg"] == (5, 4)
+    assert [one["decision"] for one in shown.decisions] == ["needs_revision"]
+    await place.decide("bo", second, "approved")
+    await place.work(case)
+    state = await place.desk.state(place.sessions["pat"], case)
+    assert state.fields["order"] == "GIVE 4 mg warfarin to patient-1"
+
+
+async def test_two_of_one_role_and_then_one_of_another(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"], workflow="two-stages")
+    review = await place.open_review(case)
+    with pytest.raises(ForbiddenError, match="stage 1 is due"):
+        await place.decide("cleo", review, "approved")
+    assert (await place.decide("ada", review, "approved", "fine")).outcome is None
+    with pytest.raises(ConflictError, match="signed in this round"):
+        await place.decide("ada", review, "approved")
+    with pytest.raises(InvalidError, match="did not decide"):
+        await place.decide("bo", review, "watched")
+    assert (await place.decide("bo", review, "approved", "and I agree")).outcome is None
+    with pytest.raises(ForbiddenError, match="stage 2 is due"):
+        await place.decide("eve", review, "approved")
+    assert (await place.decide("cleo", review, "approved")).outcome == "approved"
+    await place.work(case)
+    state = await place.desk.state(place.sessions["pat"], case)
+    assert state.fields["notes"] == "fine\nand I agree"
+    assert place.refusals(case) == ["stage", "signed-already", "decision", "stage"]
+
+
+async def test_two_gates_at_one_pause_are_taken_one_after_the_other(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"], workflow="two-gates")
+    first = await place.open_review(case)
+    assert (await place.decide("ada", first, "approved")).outcome == "approved"
+    await place.work(case)
+    assert "order" not in (await place.desk.state(place.sessions["pat"], case)).fields or not (
+        await place.desk.state(place.sessions["pat"], case)
+    ).fields["order"]
+    second = await place.open_review(case)
+    assert (await place.desk.review(place.sessions["cleo"], second)).row.gate == "second"
+    await place.decide("cleo", second, "approved")
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["order"] == "GIVE 5 mg warfarin to patient-1"
+
+
+async def test_a_question_is_answered_with_signed_values(place: Deployment) -> None:
+    case = await place.begun("asks", {"scan": None, "dose": 2.5})
+    review = await place.open_review(case)
+    shown = await place.desk.review(place.sessions["ada"], review)
+    assert shown.view["asked"] == {"which": "dose?", "now": {"$float": "2.5"}}
+    with pytest.raises(InvalidError, match="10"):
+        await place.decide("ada", review, "given", values={"dose": 11.5})
+    with pytest.raises(InvalidError, match="takes no values"):
+        await place.decide("ada", review, "none", "because", values={"dose": 1})
+    await place.decide("ada", review, "given", values={"dose": 7.5})
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["given"] == "7.5 mg"
+    assert place.refusals(case) == ["values", "values"]
+
+
+async def test_a_decision_that_is_written_down_in_the_policy_answers_a_question(place: Deployment) -> None:
+    case = await place.begun("asks", {})
+    await place.decide("ada", await place.open_review(case), "none", "not today")
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["given"] == "0.5 mg"
+
+
+async def test_a_pause_without_a_gate_is_the_fallback_roles(place: Deployment) -> None:
+    case = await place.begun("unnamed", {})
+    review = await place.open_review(case)
+    with pytest.raises(ForbiddenError, match="not asked for"):
+        await place.decide("ada", review, "proceed", values={"resume": 3})
+    await place.decide("sue", review, "proceed", values={"resume": 3})
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["given"] == "3 mg"
+
+
+async def test_the_fallback_role_stops(place: Deployment) -> None:
+    case = await place.begun("unnamed", {})
+    review = await place.open_review(case)
+    await place.decide("sue", review, "stop", "nobody knows what this is")
+    page = await place.desk.get_case(place.sessions["pat"], case)
+    assert (page.row.status, page.reviews) == ("stopped", ())
+    assert place.kinds(case)[-3:] == ["review.signed", "case.stopped", "review.closed"]
+    with pytest.raises(ConflictError, match="closed"):
+        await place.decide("sue", review, "proceed", values={"resume": 1})
+
+
+async def test_an_edit_voids_what_was_signed(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"], workflow="two-stages")
+    review = await place.open_review(case)
+    await place.decide("ada", review, "approved")
+    stale = (await place.desk.review(place.sessions["bo"], review)).shown_digest
+    await place.decide("eve", review, "edit", "weighs more", edits={"dose_mg": 6})
+    with pytest.raises(ConflictError, match="moved on") as refused:
+        await place.decide("bo", review, "approved", shown_digest=stale)
+    assert refused.value.facts["changed"]["decisions"][0]["decision"] == "edit"  # type: ignore[index,call-overload]
+    await place.work(case)
+    shown = await place.desk.review(place.sessions["bo"], review)
+    assert (shown.row.round, shown.row.role) == (2, "pharmacist")
+    assert [change["field"] for change in shown.changes] == ["dose_mg"]
+    assert [one["counts"] for one in shown.decisions] == [False, True]
+    with pytest.raises(ForbiddenError, match="edited"):
+        await place.decide("eve", review, "approved")
+    for name in ("ada", "bo"):
+        await place.decide(name, review, "approved")
+    await place.decide("cleo", review, "approved")
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["order"] == "GIVE 6 mg warfarin to patient-1"
+
+
+async def test_a_correction_from_outside_reopens_a_review(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    shown = await place.desk.review(place.sessions["ada"], review)
+    with pytest.raises(ForbiddenError, match="role"):
+        await place.desk.correct(place.sessions["pat"], case, {"dose_mg": 7}, "mistyped")
+    await place.desk.correct(place.sessions["bo"], case, {"dose_mg": 7}, "mistyped")
+    with pytest.raises(ConflictError):
+        await place.decide("ada", review, "approved", shown_digest=shown.shown_digest)
+    await place.work(case)
+    assert await place.open_review(case) == review
+    with pytest.raises(ConflictError) as refused:
+        await place.decide("ada", review, "approved", shown_digest=shown.shown_digest)
+    assert refused.value.facts["changed"]["fields"] == ["dose_mg"]  # type: ignore[index,call-overload]
+    await place.decide("ada", review, "approved")
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["order"] == "GIVE 7 mg warfarin to patient-1"
+
+
+async def test_a_question_is_asked_anew_when_the_case_is_corrected(place: Deployment) -> None:
+    case = await place.begun("asks", {"dose": 1.5})
+    review = await place.open_review(case)
+    await place.desk.correct(place.sessions["bo"], case, {"dose": 3.5}, "weighed")
+    await place.work(case)
+    shown = await place.desk.review(place.sessions["ada"], await place.open_review(case))
+    assert shown.row.id == review
+    assert shown.view["asked"] == {"which": "dose?", "now": {"$float": "3.5"}}
+    await place.decide("ada", review, "given", values={"dose": 2})
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["given"] == "2 mg"
+
+
+async def test_a_case_is_redirected(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    first = await place.open_review(case)
+    with pytest.raises(InvalidError, match="cannot be redirected"):
+        await place.desk.redirect(place.sessions["sue"], case, "issue", "hurry")
+    await place.desk.redirect(place.sessions["sue"], case, "analyze", "look again")
+    await place.work(case)
+    second = await place.open_review(case)
+    assert second != first
+    await place.decide("ada", second, "approved")
+    await place.work(case)
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "completed"
+
+
+async def test_a_case_is_stopped(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    with pytest.raises(ForbiddenError):
+        await place.desk.stop(place.sessions["ada"], case, "enough")
+    await place.desk.stop(place.sessions["sue"], case, "enough")
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "stopped"
+    with pytest.raises(ConflictError, match="closed"):
+        await place.decide("ada", review, "approved")
+    for act in (
+        place.desk.correct(place.sessions["bo"], case, {"dose_mg": 1}, "x"),
+        place.desk.redirect(place.sessions["sue"], case, "analyze", "x"),
+        place.desk.retry(place.sessions["sue"], case, "x"),
+        place.desk.stop(place.sessions["sue"], case, "x"),
+    ):
+        with pytest.raises(ConflictError, match="stopped"):
+            await act
+
+
+async def test_a_run_that_failed_is_tried_again_after_a_correction(place: Deployment) -> None:
+    case = await place.begun("fails", {})
+    await place.decide("ada", await place.open_review(case), "given", values={"dose": 9.5})
+    await place.work(case)
+    row = (await place.desk.get_case(place.sessions["pat"], case)).row
+    assert (row.status, row.problem) == ("failed", "builtins.ValueError: too much")
+    await place.desk.retry(place.sessions["sue"], case, "perhaps now")
+    await place.work(case)
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "failed"
+
+
+async def test_a_signature_is_taken_back_before_it_has_an_effect(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"], workflow="two-stages")
+    review = await place.open_review(case)
+    await place.decide("ada", review, "approved")
+    with pytest.raises(ConflictError, match="no signature of yours"):
+        await place.desk.withdraw(place.sessions["bo"], review, "changed my mind")
+    await place.desk.withdraw(place.sessions["ada"], review, "changed my mind")
+    await place.decide("bo", review, "approved")
+    await place.decide("ada", review, "approved")
+    done = await place.decide("cleo", review, "approved")
+    assert done.outcome == "approved"
+    with pytest.raises(ConflictError, match="decided"):
+        await place.desk.withdraw(place.sessions["ada"], review, "too late")
+
+
+async def test_a_remark_is_signed_or_not(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    await place.desk.annotate(place.sessions["pat"], case, "The patient called.")
+    seq = await place.signed_remark("ada", case, "I should not have.", refers=1)
+    history = await place.desk.history(place.sessions["pat"], case)
+    assert [(line["seq"], line["of"]) for line in history][-1] == (seq, seq)
+    with pytest.raises(InvalidError, match="no entry 99"):
+        await place.desk.annotate(place.sessions["pat"], case, "What?", 99)
+
+
+async def test_long_bytes_are_shown_by_their_digest(place: Deployment) -> None:
+    case = await place.begun("asks", {"dose": 1})
+    review = await place.open_review(case)
+    shown = await place.desk.review(place.sessions["ada"], review)
+    assert shown.view["attachments"] == []
+
+
+async def test_who_may_not_read_a_case_is_told_that_there_is_none(place: Deployment) -> None:
+    from countersign.service.errors import AbsentError
+
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    nobody = place.sessions["nobody"]
+    for reading in (
+        place.desk.get_case(nobody, case),
+        place.desk.state(nobody, case),
+        place.desk.history(nobody, case),
+        place.desk.review(nobody, review),
+        place.desk.comment(nobody, review, "hello"),
+        place.desk.annotate(nobody, case, "hello"),
+    ):
+        with pytest.raises(AbsentError):
+            await reading
+    assert await place.desk.list_cases(nobody) == []
+    assert case in {row.id for row in await place.desk.list_cases(place.sessions["audrey"])}
+    with pytest.raises(ForbiddenError):
+        await place.desk.start(nobody, ORDERS, {})
