@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,8 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _HTTPS_ONLY = {"strict-transport-security": "max-age=31536000"}
+Beside = Callable[[], AbstractAsyncContextManager[None]]
+"""Opens what runs beside a server."""
 ROUTES: Sequence[Any] = (
     *health.ROUTES,
     *sessions.ROUTES,
@@ -46,15 +48,17 @@ ROUTES: Sequence[Any] = (
 )
 
 
-def create_app(settings: Settings, *, begun: Callable[[], None] = lambda: None) -> Litestar:
+def create_app(
+    settings: Settings, *, begun: Callable[[], None] = lambda: None, beside: Beside = nullcontext
+) -> Litestar:
     """Return the application of one server process. Its parts are opened when it starts, and closed when it ends.
 
-    `begun` is called when all of them are.
+    `begun` is called when all of them are; what `beside` opens lives as long as they do.
     """
 
     @asynccontextmanager
     async def living(app: Litestar) -> AsyncIterator[None]:
-        async with opened(settings) as service, at_work(service):
+        async with opened(settings) as service, at_work(service), beside():
             app.state.service = service
             begun()
             yield

@@ -30,7 +30,8 @@ from ..identity.changes import Limits
 from ..identity.people import open_people, service_pool
 from ..log_http import ended_by_signals, listening
 from ..optional import prepare_jobs
-from .app import create_app
+from .app import Beside, create_app
+from .beside import sealing, working
 from .parts import Settings
 from .registering import register_versions
 from .try_out import make_people, password_of, people_of, what_to_try
@@ -75,13 +76,14 @@ def serve(config: Config, environ: Mapping[str, str], listen: str | None, *, try
             target.home,
             origin,
             https=config.service.public_url.startswith("https:"),
+            offered={found.workflow: found.version for found in versions},
             limits=Limits(config.service.sessions.idle, config.service.sessions.absolute),
         )
         if try_out:
             asyncio.run(_make_people(target, config))
-        stack.enter_context(_beside(config, target, versions))
+        stack.enter_context(sealing(target))
         hello = [*_hello(settings, url, versions), *(_to_try(config, url) if try_out else ())]
-        _run(settings, bound, hello)
+        _run(settings, bound, hello, lambda: working(config, target, settings.folder, environ))
 
 
 def _versions(config: Config, environ: Mapping[str, str]) -> list[Description]:
@@ -92,8 +94,8 @@ def _versions(config: Config, environ: Mapping[str, str]) -> list[Description]:
         )
 
 
-def _run(settings: Settings, bound: socket.socket, hello: Sequence[str]) -> None:
-    app = create_app(settings, begun=lambda: click.echo("\n".join(hello)))
+def _run(settings: Settings, bound: socket.socket, hello: Sequence[str], beside: Beside) -> None:
+    app = create_app(settings, begun=lambda: click.echo("\n".join(hello)), beside=beside)
     server = Server(
         uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="on",
@@ -154,12 +156,6 @@ def _register(target: Database, versions: Sequence[Description]) -> str:
         for found in register_versions(conn, appender, versions, os_user()):
             click.echo(f"Registered {found.workflow} in version {found.version}.")
     return origin or ""
-
-
-@contextmanager
-def _beside(config: Config, target: Database, versions: Sequence[Description]) -> Iterator[None]:
-    """Keep the processes that run cases, and the one that seals, alive until the block ends."""
-    yield
 
 
 def _check_loopback(bound: socket.socket) -> None:
