@@ -30,6 +30,7 @@ from .memory import Known, Memory, lost
 from .merkle import inclusion_proof
 from .note import Note
 from .read import ENTRY_COLUMNS
+from .standing import KINDS, Relied
 from .steps import Statement, Steps, run
 from .treehead import LogTrust, TreeHead, open_tree_head
 from .verify_parts import prepare
@@ -43,6 +44,10 @@ FROM audit.entries e
 LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
 LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s AND e.seq <= %s
+"""
+_GOVERNED: LiteralString = """
+SELECT e.body FROM audit.entries e
+WHERE e.trail = %s AND e.seq <= %s AND (e.seq = 1 OR e.kind LIKE 'case.%%' OR e.kind LIKE 'review.%%') ORDER BY e.seq
 """
 _IN_ORDER = " ORDER BY e.seq"
 _OF_KINDS = " AND e.kind = ANY(%s) AND l.leaf_index IS NOT NULL"
@@ -107,7 +112,7 @@ def gathered(
     """
     with conn.transaction():
         prepare(conn)
-        system = run(conn, _system_steps(exported.trail))
+        system = run(conn, _system_steps(exported))
         erased = run(conn, _erased_steps(exported, system))
         keys = run(conn, _rows_steps(KEYS_TRAIL, _named_keys(exported)))
         (last,) = run(conn, _rows_steps(exported.trail, exported.seq, exported.seq))
@@ -147,10 +152,33 @@ def _named_keys(exported: Entry) -> int:
     return int(keys["seq"])
 
 
-def _system_steps(trail: str) -> Steps[list[Row]]:
-    """Return the sealed entries of `@system` that a reader of this trail needs: on the log, and on payloads erased."""
-    rows = yield from _of_kinds_steps(SYSTEM_TRAIL, _ALL, [*_OF_THE_LOG, Kind.PAYLOAD_ERASED])
-    return [row for row in rows if row[0].kind in _OF_THE_LOG or _erased(row[0])[0] in (trail, SYSTEM_TRAIL)]
+def _system_steps(exported: Entry) -> Steps[list[Row]]:
+    """Return the sealed entries of `@system` that a reader of this trail needs.
+
+    Those on the log and on payloads erased; of a governed case the policies it names, and all that was said of anybody
+    who acted in it: what they could do at the time follows from these.
+    """
+    relied = yield from _relied_steps(exported)
+    rows = yield from _of_kinds_steps(SYSTEM_TRAIL, _ALL, [*_OF_THE_LOG, Kind.PAYLOAD_ERASED, *KINDS])
+    return [row for row in rows if _is_needed(row[0], exported.trail, relied)]
+
+
+def _is_needed(entry: Entry, trail: str, relied: Relied) -> bool:
+    if entry.kind in _OF_THE_LOG:
+        return True
+    if entry.kind == Kind.PAYLOAD_ERASED:
+        return _erased(entry)[0] in (trail, SYSTEM_TRAIL)
+    with suppress(MalformedError):
+        return relied.needs(parse_body(entry.body))
+    return False
+
+
+def _relied_steps(exported: Entry) -> Steps[Relied]:
+    relied = Relied()
+    for (body,) in (yield Statement(_GOVERNED, (exported.trail, exported.seq))):
+        with suppress(MalformedError):
+            relied.feed(parse_body(body))
+    return relied
 
 
 def _erased_steps(exported: Entry, system: list[Row]) -> Steps[dict[str, dict[int, int]]]:

@@ -41,6 +41,11 @@ class CaseReplay:
         """What the worker did, and what it has to do."""
         return self.case.runs
 
+    @property
+    def unknown(self) -> int:
+        """How many things could not be judged since a payload was erased."""
+        return self.case.unknown + self.runs.unknown
+
     def feed(self, checked: Checked) -> list[VerificationError]:
         """Take over the next entry, and return a failure (check `authority`) for each rule that it breaks.
 

@@ -32,6 +32,8 @@ _OF_USERS = frozenset(
     }
 )  # fmt: skip
 _OF_KEYS = frozenset({Kind.API_KEY_CREATED, Kind.API_KEY_REVOKED})
+KINDS = (*sorted(_OF_USERS | _OF_KEYS), Kind.WORKFLOW_REGISTERED)
+"""The kinds that a Directory takes over."""
 _CREATE = frozenset({Kind.USER_CREATED, Kind.API_KEY_CREATED})
 
 
@@ -196,6 +198,28 @@ class Directory:
             standing = before
         changed = replace(_CHANGES[Kind(body.kind)](standing, body), place=place, since=body.occurred_at)
         self._history.setdefault(subject, []).append(changed)
+
+
+class Relied:
+    """What of `@system` a case rests on: the chains of all who acted in it, and the versions it names."""
+
+    def __init__(self) -> None:
+        self._subjects: set[str] = set()
+        self._versions: set[tuple[str, str]] = set()
+
+    def feed(self, body: Body) -> None:
+        """Take over an entry of the case."""
+        if body.workflow is not None:
+            self._versions.add((body.workflow.name, body.workflow.version))
+        if "standing" in body.detail:
+            self._subjects.add(body.actor.id)
+
+    def needs(self, body: Body) -> bool:
+        """Tell whether the case rests on this entry of `@system`."""
+        detail = body.detail
+        if body.kind == Kind.WORKFLOW_REGISTERED:
+            return (detail.get("name"), detail.get("version")) in self._versions
+        return detail.get("user", detail.get("key")) in self._subjects
 
 
 def part_digest(document: Json) -> str:

@@ -133,6 +133,10 @@ class Report:
     """Entries that are no leaves of the log yet."""
     doubtful: int = 0
     """Entries whose key was revoked from before them on, and over which a head had been cosigned by then."""
+    governed: int = 0
+    """Governed cases that were replayed against their policies."""
+    unjudged: int = 0
+    """Things in them that cannot be judged any more, since a payload was erased."""
     rebuilt: Rebuilt | None = None
     """What the leaves of the log came to, where they were read."""
     found: int = field(default=0, init=False)
@@ -189,6 +193,8 @@ class Report:
             setattr(self.counts, name, getattr(self.counts, name) + getattr(other.counts, name))
         self.unsealed += other.unsealed
         self.doubtful += other.doubtful
+        self.governed += other.governed
+        self.unjudged += other.unjudged
         self.rebuilt = self.rebuilt or other.rebuilt
         self.found += other.found
         self._keep(other.findings)

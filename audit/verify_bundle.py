@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.x509 import Certificate
 
 from .archive import Archive, open_archive
+from .authority import Authority, say_authority
 from .bundle import (
     EXPORTED_PROOF,
     HEAD,
@@ -41,6 +42,7 @@ from .logkeys import Handover, walk
 from .logproof import MAX_PROOF, LogProof, parse_log_proof, verify_log_proof
 from .merkle import verify_inclusion
 from .note import MAX_NOTE, VerifierKey, parse_note
+from .standing import Directory
 from .terms import KeyTerms
 from .timetoken import verify_token
 from .tokenform import MAX_TOKEN
@@ -75,6 +77,7 @@ class _Verification:
         self._timed = False
         self._terms = KeyTerms(manifest.origin)
         self._erasures = Erasures()
+        self._directory = Directory()
         self._signers: list[VerifierKey] = []
         self._handed_over: dict[int, int] = {}
 
@@ -85,8 +88,10 @@ class _Verification:
             self._check_time(head)
             self._check_keys(head)
             self._check_signers()
-            self._check_trail(head)
             self._check_system(head)
+            self._check_trail(head)
+            for failure in self._erasures.check():
+                self._report.add(failure)
         except VerificationError as error:
             self._report.add(error)  # of the kind behind which there is nothing to go on with
         self._list_rest()
@@ -201,13 +206,16 @@ class _Verification:
     def _check_trail(self, head: TreeHead) -> None:
         trail, report = self._manifest.trail, self._report
         check = TrailCheck(trail, origin=self._manifest.origin, ring=self._terms.ring, report=report)
+        authority = Authority(self._manifest.origin, trail, self._directory, report)
         leaf_index, begun = -1, report.counts.entries
         last: tuple[Place, Checked] | None = None
         for place in read_places(self._archive, TRAIL, trail, report.add):
             checked = check.feed(place.entry, erased=place.erased is not None)
             last = checked and (place, checked)
+            authority.feed(checked)
             if checked is not None:
                 leaf_index = self._settle(place, checked, head, leaf_index)
+        say_authority(report)
         count = report.counts.entries - begun
         if count != self._manifest.entries:
             sentence = f"The bundle has {count} entries of its trail; {MANIFEST} says {self._manifest.entries}."
@@ -240,8 +248,8 @@ class _Verification:
                 link = go_on_behind(entry, error, after)
             else:
                 leaf_index = self._settle(place, checked, head, leaf_index)
-        for failure in self._erasures.check():
-            self._report.add(failure)
+                for failure in self._directory.feed(checked):
+                    self._report.add(failure)
 
     def _settle(self, place: Place, checked: Checked, head: TreeHead, before: int) -> int:
         """Check where in the log an entry stands that passed by itself, and return it; what fails is reported."""

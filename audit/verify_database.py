@@ -12,8 +12,9 @@ from typing import Any, LiteralString, Protocol
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
-from .chain import START, Checked, check_entry, check_keys_trail, no_keys
-from .entry import KEYS_TRAIL
+from .authority import say_authority
+from .chain import START, UNKNOWN, Checked, Link, check_entry, check_keys_trail, no_keys
+from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import Trust
 from .logcheck import KnownHead, Loss
@@ -21,6 +22,7 @@ from .merkle import CompactRange
 from .outside import Outside, log_trust
 from .read import ENTRY_COLUMNS, entries_statement, entry_of
 from .schema import check_functions_steps, evidence_problems_steps, langgraph_problems_steps
+from .standing import KINDS, Directory
 from .steps import Statement, run
 from .terms import KeyTerms
 from .trail_leaves import LeafRow, TrailLeaves
@@ -36,6 +38,11 @@ SELECT {ENTRY_COLUMNS}, p.salt, p.data, l.leaf_index, l.leaf_hash, l.trail IS NO
 FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
 LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s ORDER BY e.seq
+"""
+_SYSTEM: LiteralString = f"""
+SELECT {ENTRY_COLUMNS}, p.salt, p.data
+FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
+WHERE e.trail = %s AND e.kind = ANY(%s) ORDER BY e.seq
 """
 _LAST = "SELECT coalesce(max(leaf_index), -1) FROM audit.leaves"
 
@@ -82,7 +89,9 @@ def verify_database(
             cover_revoked(conn, outside, terms)
             log = _the_log(conn, terms, outside, since, report)
             start = log.start if log else None
-            _check_parts(conn, Judge(trust.origin, terms), log, trail, jobs, report, progress)
+            judge = Judge(trust.origin, terms, _directory(conn, trust, terms, report))
+            _check_parts(conn, judge, log, trail, jobs, report, progress)
+            say_authority(report)
             if outside.memory is not None:
                 check_tiles(outside.memory, start.end if start else 0, report)
                 pinpoint(conn, outside.memory, report)
@@ -93,6 +102,25 @@ def verify_database(
                 )
                 report.say("other trails", "not checked", detail)
     return report
+
+
+def _directory(conn: Connection[Any], trust: Trust, terms: KeyTerms, report: Report) -> Directory:
+    """Return who could do what under which policies, from the entries of `@system`.
+
+    What does not verify is left out here, and told when that trail is checked; what breaks a rule is told.
+    """
+    directory = Directory()
+    with conn.cursor("countersign_system", row_factory=tuple_row) as cursor:
+        for row in cursor.execute(_SYSTEM, (SYSTEM_TRAIL, list(map(str, KINDS))), binary=True):
+            entry = entry_of(row)
+            try:
+                link = Link((entry.seq or 1) - 1, UNKNOWN)
+                checked = check_entry(entry, after=link, origin=trust.origin, ring=terms.ring)
+            except VerificationError:
+                continue
+            for error in directory.feed(checked):
+                report.add(error)
+    return directory
 
 
 def _the_log(

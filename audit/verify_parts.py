@@ -14,11 +14,13 @@ from typing import Any, LiteralString
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
+from .authority import Authority
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry
 from .errors import VerificationError
 from .ledger import RowsCheck, adoption_remedy
 from .read import ENTRY_COLUMNS, LARGE, PLACE, entry_of, light_rows_statement, rows_statement
 from .rows import TABLES, Column, Table, named
+from .standing import Directory
 from .terms import KeyTerms
 from .trail_leaves import LeafRow, TrailLeaves, without_entry
 from .verify import Report, TrailCheck
@@ -37,10 +39,13 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What entries are judged by: the log they have to be of, and the keys of `@keys` with their terms."""
+    """What entries are judged by: the log they have to be of, the keys of `@keys` with their terms, and from `@system`
+    who could do what under which policies.
+    """
 
     origin: str
     terms: KeyTerms
+    directory: Directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,7 @@ def _check_trails(
     batch: list[TrailCheck] = []
     current: TrailCheck | None = None
     leaves = TrailLeaves(judge.terms, report)
+    authority = Authority(judge.origin, KEYS_TRAIL, judge.directory, report)
     rows = 0
     for entry, leaf in _told(_entries(conn, part, report), progress):
         if entry.trail == KEYS_TRAIL:
@@ -202,8 +208,11 @@ def _check_trails(
                 batch, rows = [], 0
             current = TrailCheck(entry.trail, origin=judge.origin, ring=judge.terms.ring, report=report)
             leaves = TrailLeaves(judge.terms, report)
+            authority = Authority(judge.origin, entry.trail, judge.directory, report)
             batch.append(current)
-        leaves.feed(entry, current.feed(entry), leaf)
+        checked = current.feed(entry)
+        leaves.feed(entry, checked, leaf)
+        authority.feed(checked)
     if isinstance(part, OneTrail) and part.trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
         batch.append(TrailCheck(part.trail, origin=judge.origin, ring=judge.terms.ring, report=report))
         report.counts.trails -= 1

@@ -5,22 +5,26 @@ Everything real but the clock, which a test sets, and the passwords, which are c
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from psycopg_pool import AsyncConnectionPool
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from conftest import Database
-from countersign.audit.canonical import Json
+from countersign.audit.canonical import Json, parse
 from countersign.audit.entry import SYSTEM_TRAIL, Actor, EntryDraft, Workflow
 from countersign.audit.kinds import Kind
 from countersign.audit.policy import parse_policy
 from countersign.audit.saver import AsyncAuditedPostgresSaver
 from countersign.audit.standing import PARTS, part_digest, version_of
+from countersign.audit.verify import Verdict
 from countersign.service.cases.desk import Desk
 from countersign.service.cases.signing import SignedOff
 from countersign.service.engine.deliver import Engine
@@ -219,6 +223,17 @@ class Deployment:
     def kinds(self, case: str) -> list[str]:
         """Return the kinds of a case's entries that people made or that follow from what they did."""
         return [kind for kind in self.database.kinds(case) if kind.startswith(("case.", "review."))]
+
+
+def check_evidence(database: Database) -> None:
+    """Verify a database, rules included, and hold every entry against the schema of its kind."""
+    report = database.verify()
+    assert report.verdict is Verdict.PASSED, [finding.message for finding in report.findings]
+    schema = json.loads(resources.files("countersign.audit").joinpath("schemas/detail.json").read_text())
+    validator = Draft202012Validator(schema)
+    for (data,) in database.query("SELECT body FROM audit.entries WHERE kind !~ '^(checkpoint|writes)' "):
+        body = parse(bytes(data))
+        assert not [error.message for error in validator.iter_errors(body)], body
 
 
 def credential(name: str, password: str = PASSWORD) -> dict[str, Json]:

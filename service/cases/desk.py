@@ -66,7 +66,14 @@ class Desk:
     ) -> str:
         """Begin a case and return its id: see starting.start."""
         return await starting.start(
-            self._room, caller, workflow, given, case_number=case_number, config=config, offered=self._offered, name=name
+            self._room,
+            caller,
+            workflow,
+            given,
+            case_number=case_number,
+            config=config,
+            offered=self._offered,
+            name=name,
         )
 
     async def settle(self, case: str) -> bool:

@@ -18,8 +18,8 @@ from countersign.service.errors import ConflictError
 
 from .rows import CaseRow, EntryRow, ReviewRow
 
-MOST = 200
-"""Items on a page."""
+MOST = 1_000
+"""Items that are read at once; how many a page has is for whoever shows it."""
 After = tuple[datetime, str]
 """Where the next page begins: behind an item's time and id."""
 

@@ -257,7 +257,7 @@ async def _sign(
     outcome = review.tally().outcome
     last = None
     if outcome == STOP and judged.review.gate.name is None:
-        await _stop(held, caller, wanted, judged)
+        await _stop(held, caller, wanted, judged, signed)
     elif outcome is not None:
         last = await decided(held, wanted.review, by="signatures", actor=caller.actor(judged.role))
     await settle_held(held)
@@ -308,8 +308,8 @@ async def _edit(held: Held, caller: Caller, wanted: Wanted, judged: Judged, sign
     return seq
 
 
-async def _stop(held: Held, caller: Caller, wanted: Wanted, judged: Judged) -> None:
-    detail: dict[str, Json] = {"standing": judged.standing.place.as_json()}
+async def _stop(held: Held, caller: Caller, wanted: Wanted, judged: Judged, signed: int) -> None:
+    detail: dict[str, Json] = {"cause": signed, "standing": judged.standing.place.as_json()}
     actor, workflow = caller.actor(judged.role), held.followed.workflow
     payload: dict[str, Json] = {"reason": wanted.reason}
     await held.append(EntryDraft(held.case, Kind.CASE_STOPPED, actor, workflow, detail=detail, payload=payload))

@@ -36,8 +36,9 @@ async def start(
     """Begin a case with `given`, a JSON object, as its input; return its id.
 
     `name` are 16 bytes or more that nobody else can choose, from which the id is made: the same begin one case only,
-    and whoever comes again with them is given its id. It runs on the version that is `offered` of the workflow, else on the one registered last. Raises InvalidError,
-    AbsentError where there is no such workflow, ForbiddenError for whoever may not start it.
+    and whoever comes again with them is given its id. It runs on the version that is `offered` of the workflow, else on
+    the one registered last. Raises InvalidError, AbsentError where there is no such workflow, ForbiddenError for
+    whoever may not start it.
     """
     payload: dict[str, Json] = {"input": check_object(given, "input")}
     if case_number is not None:

@@ -138,15 +138,10 @@ class Story:
             self._feed_review(body, payload)
 
     def _feed_review(self, body: Body, payload: Mapping[str, Any]) -> None:
+        """Take over what an entry tells of a review."""
         review = str(body.detail["review"])
         if body.kind in (Kind.REVIEW_OPENED, Kind.REVIEW_REOPENED):
-            self.asked_by[review] = body.seq
-        if body.kind == Kind.REVIEW_OPENED:
-            self.rounds[review], self.gates[review] = 1, body.detail["gate"]  # type: ignore[assignment]
-        elif body.kind == Kind.REVIEW_REOPENED:
-            self.rounds[review] = self.rounds.get(review, 1) + 1
-            for seq in body.detail["voided"]:  # type: ignore[union-attr]
-                self._uncount(seq)
+            self._ask(body, review)
         elif body.kind == Kind.REVIEW_WITHDRAWN:
             self._uncount(body.detail["signed"])
         elif body.kind == Kind.REVIEW_VIEWED:
@@ -156,11 +151,19 @@ class Story:
         elif body.kind == Kind.REVIEW_CLAIMED:
             self.claims[review] = body.actor.id
         elif body.kind == Kind.REVIEW_COMMENTED:
-            self.remarks.setdefault(review, []).append(
-                Remark(body.seq, body.actor.id, body.occurred_at, str(payload.get("text", "")))
-            )
+            remark = Remark(body.seq, body.actor.id, body.occurred_at, str(payload.get("text", "")))
+            self.remarks.setdefault(review, []).append(remark)
         elif body.kind in (Kind.REVIEW_DECIDED, Kind.REVIEW_CLOSED):
             self.outcomes[review] = Outcome.of(body)
+
+    def _ask(self, body: Body, review: str) -> None:
+        self.asked_by[review] = body.seq
+        if body.kind == Kind.REVIEW_OPENED:
+            self.rounds[review], self.gates[review] = 1, body.detail["gate"]  # type: ignore[assignment]
+            return
+        self.rounds[review] = self.rounds.get(review, 1) + 1
+        for seq in body.detail["voided"]:  # type: ignore[union-attr]
+            self._uncount(seq)
 
     def _uncount(self, seq: Any) -> None:
         if seq in self.sign_offs:

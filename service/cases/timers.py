@@ -81,9 +81,9 @@ async def _due(held: Held, review: Review, now: datetime) -> None:
     expires = review.due("expire")
     if expires is not None and expires <= now and review.phase is Phase.OPEN and not held.followed.runs.pending:
         detail = {"review": review.id, "due": format_time(expires)}
-        await held.append(_draft(held, Kind.REVIEW_EXPIRED, detail))
+        (expired,) = await held.append(_draft(held, Kind.REVIEW_EXPIRED, detail))
         if review.gate.on_expiry == STOP:
-            await held.append(_draft(held, Kind.CASE_STOPPED, {}, {"reason": "A review expired."}))
+            await held.append(_draft(held, Kind.CASE_STOPPED, {"cause": expired.seq}, {"reason": "A review expired."}))
         else:
             await decided(held, review.id, by="expiry")
 

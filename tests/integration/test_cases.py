@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import Database
-from governing import ORDERS, Deployment, decision, deployed, gate, orders, policy
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from countersign.audit.verify import Verdict
-from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
+from conftest import Database
+from countersign.audit.canonical import Json
+from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
+from governing import ORDERS, Deployment, check_evidence, decision, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ANSWER = {
+ANSWER: dict[str, Json] = {
     "type": "object",
     "required": ["dose"],
     "properties": {"dose": {"type": "number", "maximum": 10}},
@@ -111,8 +111,7 @@ async def place(shared_database: Database) -> AsyncIterator[Deployment]:
         for name, *roles in PEOPLE:
             await place.person(name, *roles, workflow="*")
         yield place
-    report = shared_database.verify()
-    assert report.verdict is Verdict.PASSED, [finding.message for finding in report.findings]
+    check_evidence(shared_database)
 
 
 async def test_an_order_is_approved(place: Deployment) -> None:
@@ -188,9 +187,10 @@ async def test_two_gates_at_one_pause_are_taken_one_after_the_other(place: Deplo
     first = await place.open_review(case)
     assert (await place.decide("ada", first, "approved")).outcome == "approved"
     await place.work(case)
-    assert "order" not in (await place.desk.state(place.sessions["pat"], case)).fields or not (
-        await place.desk.state(place.sessions["pat"], case)
-    ).fields["order"]
+    assert (
+        "order" not in (await place.desk.state(place.sessions["pat"], case)).fields
+        or not (await place.desk.state(place.sessions["pat"], case)).fields["order"]
+    )
     second = await place.open_review(case)
     assert (await place.desk.review(place.sessions["cleo"], second)).row.gate == "second"
     await place.decide("cleo", second, "approved")
@@ -373,8 +373,6 @@ async def test_long_bytes_are_shown_by_their_digest(place: Deployment) -> None:
 
 
 async def test_who_may_not_read_a_case_is_told_that_there_is_none(place: Deployment) -> None:
-    from countersign.service.errors import AbsentError
-
     case = await place.started(place.sessions["pat"])
     review = await place.open_review(case)
     nobody = place.sessions["nobody"]

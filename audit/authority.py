@@ -1,0 +1,83 @@
+"""The check `authority`: whether what a trail says was done is what its workflow's policy allows (docs/formats.md).
+
+Pure. A trail that begins with `case.opened` is a governed one, and replayed entry by entry. Any other has no policy to
+keep, unless it names a workflow that is registered: then somebody ran the graph around its gates.
+"""
+
+from __future__ import annotations
+
+from .chain import Checked
+from .entry import Workflow
+from .errors import VerificationError
+from .governed import CaseReplay
+from .kinds import Kind
+from .standing import Directory
+from .verify import Report
+
+
+class Authority:
+    """Checks one trail. Feed it the entries in order; what it finds goes to the report."""
+
+    __slots__ = ("_directory", "_origin", "_replay", "_report", "_seen", "_trail", "_watches")
+
+    def __init__(self, origin: str, trail: str | None, directory: Directory, report: Report) -> None:
+        self._origin = origin
+        self._trail = trail  # None: rows that name no trail at all
+        self._directory = directory
+        self._report = report
+        self._replay: CaseReplay | None = None
+        self._watches = trail is not None and not trail.startswith("@")
+        self._seen: Workflow | None = None
+
+    def feed(self, checked: Checked | None) -> None:
+        """Take over the next entry; None for a damaged one, behind which nothing of the trail can be judged."""
+        if not self._watches:
+            return
+        if checked is None:
+            self._watches = False
+        elif self._replay is not None:
+            self._judge(self._replay, checked)
+        elif checked.body.seq == 1 and checked.body.kind == Kind.CASE_OPENED:
+            self._replay = CaseReplay(self._origin, checked.body.trail, self._directory)
+            self._report.governed += 1
+            self._judge(self._replay, checked)
+        elif checked.body.workflow is not self._seen:
+            self._seen = checked.body.workflow
+            self._check_plain(checked)
+
+    def _judge(self, replay: CaseReplay, checked: Checked) -> None:
+        before = replay.unknown
+        for error in replay.feed(checked):
+            self._report.add(error)
+        self._report.unjudged += replay.unknown - before
+
+    def _check_plain(self, checked: Checked) -> None:
+        workflow = checked.body.workflow
+        if workflow is None or (workflow.name, workflow.version) not in self._directory.policies:
+            return
+        self._watches = False
+        self._report.add(
+            VerificationError(
+                f"Entry {checked.body.seq} of trail {self._trail!r} is of the registered workflow {workflow.name!r}, "
+                f"version {workflow.version}, and the trail does not begin with {Kind.CASE_OPENED}: the graph was run "
+                "around the policy and its gates.",
+                check="authority",
+                trail=self._trail,
+                seq=checked.body.seq,
+                table="entries",
+            )
+        )
+
+
+def say_authority(report: Report) -> None:
+    """Say how many governed cases were replayed, where there are any."""
+    if not report.governed and not report.unjudged:
+        return
+    said = f"{report.governed} governed {'case' if report.governed == 1 else 'cases'} replayed against their policies"
+    if report.unjudged:
+        report.indeterminate = True
+        report.say(
+            "authority", "missing", f"{said}; {report.unjudged} things cannot be judged since a payload was erased"
+        )
+    else:
+        report.say("authority", "checked", said)
