@@ -10,10 +10,9 @@ from typing import Any
 
 import httpx
 import uvicorn
-from conftest import ORIGIN, Database
-from peopled import OPERATOR
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from conftest import ORIGIN, Database
 from countersign.service.api.app import create_app
 from countersign.service.api.parts import Settings
 from countersign.service.api.serve import Server
@@ -21,6 +20,7 @@ from countersign.service.errors import ConflictError
 from countersign.service.identity.passwords import Passwords
 from countersign.service.identity.people import People, open_people, service_pool
 from countersign.service.identity.records import GrantWanted
+from peopled import OPERATOR
 
 PASSWORD = "a password of their own"  # noqa: S105 - of nobody real
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import Database
-from integration.sealing import own_log
-from peopled import OPERATOR
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from conftest import Database
 from countersign.service.identity.passwords import Passwords
 from countersign.service.identity.people import open_people, service_pool
 from countersign.service.identity.records import GrantWanted
+from integration.sealing import own_log
+from peopled import OPERATOR
 
 COUNTERSIGN = Path(sys.executable).with_name("countersign")
 PASSWORD = "a password of their own"  # noqa: S105 - of nobody real

@@ -6,11 +6,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import LiteralString
 
+from ..engine.repair import Outstanding, defer_missing, repair
 from .hub import SETTLE
 from .parts import Service
 
 _HOUR = 3_600.0
+_PATIENCE = timedelta(seconds=10)
+"""How long a case may be due without a job before it is given one."""
+_WAITING: LiteralString = """
+SELECT id, mandate, workflow, version FROM countersign.cases WHERE status IN ('starting', 'running') AND changed_at < %s
+ORDER BY changed_at LIMIT 500
+"""
 _log = logging.getLogger("countersign.api")
 
 
@@ -22,6 +31,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         asyncio.create_task(_settle(service)),
         asyncio.create_task(_again(service.desk.sweep, sweep)),
         asyncio.create_task(_again(service.desk.keep_time, sweep)),
+        asyncio.create_task(_again(lambda: _repair(service), sweep)),
         asyncio.create_task(_again(service.answers.clean, _HOUR)),
     ]
     try:
@@ -45,6 +55,14 @@ async def _settle(service: Service) -> None:
                     await service.desk.settle(case)
                 except Exception:  # noqa: BLE001 - one case does not keep the others from it
                     _log.warning("Case %s could not be settled; it is tried again.", case, exc_info=True)
+
+
+async def _repair(service: Service) -> None:
+    """Give the work of workers that are gone to others, and jobs to cases that have lost theirs."""
+    async with service.pool.connection() as conn, conn.transaction():
+        await repair(conn)
+        waiting = await (await conn.execute(_WAITING, (service.settings.clock() - _PATIENCE,))).fetchall()
+        await defer_missing(conn, [Outstanding(*row) for row in waiting])
 
 
 async def _again(work: Callable[[], Awaitable[object]], seconds: float) -> None:

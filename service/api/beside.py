@@ -71,9 +71,9 @@ def _seal(target: Database, stop: threading.Event) -> None:
         try:
             seal_until(target, stop)
         except AuditError as error:
-            _log.error("The log is not sealed: %s %s", error.message, error.remedy)  # noqa: TRY400 - says all there is
+            _log.error("The log is not sealed: %s %s", error.message, error.remedy)
         except psycopg.Error as error:
-            _log.error("The log is not sealed: %s", " ".join(explain(error)))  # noqa: TRY400
+            _log.error("The log is not sealed: %s", " ".join(explain(error)))
         except Exception:
             _log.exception("The log is not sealed; it is tried again.")
         stop.wait(_AGAIN)

@@ -15,7 +15,6 @@ from .models import (
     Next,
     Reason,
     ReviewId,
-    RoleName,
     Seq,
     Told,
     WorkflowName,

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Database
-from serving import PATIENCE, Server, home_folder, make_people, own_home, sample, served
 
+from conftest import Database
 from countersign.audit.verify import Verdict
+from serving import PATIENCE, Server, home_folder, make_people, own_home, sample, served
 
 ORDERS, THERAPY = "medication-order", "chemotherapy"
 ORDER = {"patient": "P-101", "drug": "warfarin"}

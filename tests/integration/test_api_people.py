@@ -13,7 +13,6 @@ from apis import Api, bearer, served_here
 from conftest import Database
 from countersign.service.identity.records import GrantWanted
 
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
