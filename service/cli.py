@@ -326,6 +326,29 @@ def database_stop() -> None:
     click.echo("Stopped." if stopped else "Another process still uses it; it stops with the last one.")
 
 
+@main.command("worker")
+@click.option(
+    "--config", "config", type=click.Path(path_type=Path), default=Path("countersign.toml"), show_default=True,
+    help="The configuration that the server has.",
+)  # fmt: skip
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at a time in each."
+)
+@_url
+@_guarded
+def worker_command(config: Path, processes: int, concurrency: int, url: str | None) -> None:
+    """Run the graphs of cases, with the graph key alone. As many as you like, on as many machines.
+
+    Connects to what COUNTERSIGN_WORKER_DATABASE_URL names: a role that is a member of countersign_worker, not through
+    a pooler. COUNTERSIGN_WORKER_ENV names further variables that the graphs need; nothing else is passed to them.
+    """
+    from .engine.worker_command import run_workers  # noqa: PLC0415 - the other commands run no graph
+
+    with database(url) as target:
+        run_workers(config, url or target.worker_url, number=processes, concurrency=concurrency)
+
+
 @main.command("demo")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True,

@@ -61,6 +61,8 @@ class Engine:
     attempts: int
     """How often a mandate is tried before its case is left as failed."""
     trails: Recent[str, list[Checked]] = field(default_factory=lambda: Recent(128))
+    spoiled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a run was broken off, so that something of it may still be at work in a thread of this process."""
 
     async def deliver(self, case: str, *, attempt: int = 0) -> None:
         """Carry out what is outstanding of `case`. Whatever its nodes do is recorded, and is no error here.
@@ -128,7 +130,6 @@ class _Step:
     async def take(self) -> bool:
         """Take the step, and return whether another one may follow. What fails for good is recorded."""
         try:
-            self._check_attempts()
             actor = actor_of(self.mandate.seq)
             with acting_as(actor.id, via=actor.via):
                 return await self._take()
@@ -146,6 +147,7 @@ class _Step:
 
     async def _take(self) -> bool:
         if self._was_lost():
+            self._check_attempts()
             # What it reached is recorded before anything goes on: LangGraph would go past a pause that nobody told of.
             await self.graph.arecover(_bare(self.config))
             self.trail = await self.delivery.read()
@@ -232,6 +234,7 @@ class _Step:
             await asyncio.wait({task})
             raise
         if not done:
+            self.delivery.engine.spoiled.set()
             task.cancel(f"The run took longer than {limit:g} seconds.")
             await asyncio.wait({task})
         if task.cancelled():

@@ -55,3 +55,17 @@ async def defer_mandate(conn: AsyncConnection[Any], *, case: str, mandate: int, 
         if isinstance(error.__cause__, psycopg.Error):
             raise error.__cause__ from None
         raise
+
+
+async def requeue(conn: AsyncConnection[Any], *, case: str, workflow: str, version: str) -> None:
+    """Have the jobs of a case that wait taken by workers of another version: what a move of the case has to do.
+
+    procrastinate takes jobs of one case in their order, so one that waits for a version which nobody runs any more
+    would hold up all behind it. Joins the caller's transaction.
+    """
+    await conn.execute(_REQUEUE, (queue_of(workflow, version), case, queue_of(workflow, version)))
+
+
+_REQUEUE = """
+UPDATE procrastinate_jobs SET queue_name = %s WHERE lock = %s AND status = 'todo' AND queue_name <> %s
+"""

@@ -44,8 +44,13 @@ class Locks:
             yield cls(conn)
 
     async def be(self, worker: int) -> None:
-        """Hold the lock of worker number `worker` for as long as this process lives."""
-        await self.conn.execute(_TRY_WORKER, (WORKER_CLASS, worker % NUMBERS))
+        """Hold the lock of worker number `worker` for as long as this process lives. Raises BusyError if another does.
+
+        Numbers are given once, so another could only be one of 2^31 workers ago.
+        """
+        async with await self.conn.execute(_TRY_WORKER, (WORKER_CLASS, worker % NUMBERS)) as cursor:
+            if await cursor.fetchone() != (True,):
+                raise BusyError(f"worker {worker}")
 
     @asynccontextmanager
     async def of(self, case: str) -> AsyncIterator[None]:
