@@ -80,17 +80,20 @@ def code_document(plan: CodePlan, module: ModuleType, appeared: frozenset[str]) 
 def packages_document(folder: Path) -> dict[str, Json]:
     """Return the document of what is installed: each `name==version` once, and Python's version without its last part.
 
-    What is merely being developed below `folder` is told by its sources.
+    What is merely being developed below `folder`, or lies where a process happens to work, is not installed.
     """
-    path = [entry for entry in sys.path if _is_installed(Path(entry)) or not _is_below(Path(entry), folder)]
     found: dict[str, str] = {}
-    for one in distributions(path=[entry for entry in path if entry]):
+    for one in distributions(path=[entry for entry in sys.path if entry and _counts(Path(entry), folder)]):
         name = _name_of(one)
         if name:
             found.setdefault(name, one.version)  # the first on the path is the one that is imported
     packages: list[Json] = [*sorted(f"{name}=={version}" for name, version in found.items())]
     python = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
     return {"spec": PACKAGES_SPEC, "python": python, "packages": packages}
+
+
+def _counts(entry: Path, folder: Path) -> bool:
+    return _is_installed(entry) or not (entry.is_relative_to(folder) or entry == Path.cwd())
 
 
 def _name_of(one: Distribution) -> str:

@@ -242,6 +242,20 @@ def test_another_package_is_another_version(project: Path, tmp_path: Path) -> No
     assert "some-thing==1.0" in packages["packages"]
 
 
+@pytest.mark.parametrize("working", [False, True], ids=["the project's", "where the process works"])
+def test_what_a_checkout_says_of_itself_is_not_installed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, working: bool
+) -> None:
+    before = here(project)
+    folder = tmp_path if working else project
+    info = folder / "clinic.egg-info"
+    info.mkdir()
+    (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: clinic\nVersion: 1.0\n")
+    monkeypatch.chdir(folder)
+    sys.path.append(str(folder))
+    assert here(project).version == before.version
+
+
 def test_a_second_graph_of_the_same_file_has_the_same_sources(project: Path) -> None:
     edited("countersign.toml", "[workflows.orders.roles]", "#")(project)
     text = (project / "countersign.toml").read_text().replace("#", "[workflows.orders.roles]")
