@@ -17,6 +17,7 @@ from countersign.audit.verify import EXIT_CODES
 
 from . import embedded
 from .adopt_command import adopt_threads
+from .api.service_command import service_command
 from .api_key_command import api_key_group
 from .config_command import config_group, init_command
 from .database import database
@@ -257,6 +258,7 @@ main.add_command(log_group)
 log_group.add_command(credential_command)
 log_group.add_command(serve_command)
 main.add_command(monitor_command)
+main.add_command(service_command)
 main.add_command(user_group)
 main.add_command(grant_group)
 main.add_command(api_key_group)

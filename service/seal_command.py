@@ -37,9 +37,18 @@ def seal_entries(target: Database, *, watch: bool, policy: Path | None = None, t
     out of the last one, and no witness raised an alarm. With `tokens`, time tokens are asked for as well, and whether
     they come changes nothing of that.
     """
-    with stamping(target, tokens, watch=watch) as stamp, told_to_stop() as stop:
-        if not watch:
+    with told_to_stop() as stop:
+        if watch:
+            return seal_until(target, stop, policy=policy, tokens=tokens)
+        with stamping(target, tokens, watch=False) as stamp:
             return _session(target, policy, stamp, None, lambda: None)
+
+
+def seal_until(
+    target: Database, stop: threading.Event, *, policy: Path | None = None, tokens: TokenPlan | None = None
+) -> bool:
+    """Seal until `stop` is set, as `seal_entries` does when it watches; in any thread."""
+    with stamping(target, tokens, watch=True) as stamp:
         pause, begun = _FIRST_PAUSE, threading.Event()
         while True:
             begun.clear()

@@ -1,0 +1,262 @@
+"""A request that carries an `Idempotency-Key` is carried out once, however often it is sent.
+
+The first request with a key runs; its answer is kept for a day, and every later one with the same key, path and body is
+given that answer. Another request under a key that was used is refused (422). While the first still runs, others wait
+a little and are then told to come again (409, Retry-After). A server that was killed in between is noticed by the lock
+that its connection held; the request then runs again, and whatever it had done before is what the routes find.
+
+Kept is no credential: answers that hold one are not kept, only that they were given, and what is compared of a request
+is an HMAC, since a body may hold a password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from datetime import datetime, timedelta
+from typing import Any, LiteralString, NamedTuple
+
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from countersign.audit.entry import Signer
+
+from ..clock import Clock
+from ..errors import ConflictError, InvalidError
+
+HEADER = "idempotency-key"
+SECRET = "answer_holds_credential"  # noqa: S105 - the name of an option
+"""The member of a route's `opt` that says so."""
+KEPT_FOR = timedelta(days=1)
+_LONGEST = 200
+_PATIENCE, _PAUSE = 10.0, 0.05  # seconds that a retry waits for the first request, and between two looks
+_TRANSIENT = (401, 429)
+_Pool = AsyncConnectionPool[AsyncConnection[Any]]
+
+_TAKE: LiteralString = """
+INSERT INTO countersign.answers (principal, key, request, headers, made_at) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (principal, key) DO NOTHING RETURNING true
+"""
+_LOOK: LiteralString = """
+SELECT request, status, headers, body, made_at FROM countersign.answers WHERE principal = %s AND key = %s
+"""
+_ALIVE: LiteralString = "SELECT NOT pg_try_advisory_xact_lock_shared(%s)"
+_TAKE_OVER: LiteralString = """
+UPDATE countersign.answers SET headers = %s, made_at = %s, status = NULL, body = NULL, request = %s
+WHERE principal = %s AND key = %s AND status IS NOT DISTINCT FROM %s AND headers = %s RETURNING true
+"""
+_KEEP: LiteralString = """
+UPDATE countersign.answers SET status = %s, headers = %s, body = %s
+WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
+"""
+_FORGET: LiteralString = """
+DELETE FROM countersign.answers WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
+"""
+_CLEAN: LiteralString = "DELETE FROM countersign.answers WHERE made_at < %s"
+
+
+class Kept(NamedTuple):
+    """What is known of a key: the request it belongs to, and the answer, unless it is still awaited."""
+
+    request: bytes
+    status: int | None
+    headers: bytes
+    body: bytes | None
+    made_at: datetime
+
+
+class Answers:
+    """Keeps answers in `countersign.answers`. `instance` is the number that this server's own connection has locked."""
+
+    def __init__(self, pool: _Pool, signer: Signer, instance: int, clock: Clock) -> None:
+        # Every server of this deployment has the key, and nobody else: so all of them derive the same secret.
+        self._secret = hashlib.sha256(signer.sign(b"countersign/answers/1")).digest()
+        self._pool = pool
+        self._mine = instance.to_bytes(8)
+        self._clock = clock
+
+    def digest(self, *parts: bytes) -> bytes:
+        """Return an HMAC of `parts`, which cannot be guessed at without the deployment's key."""
+        framed = b"".join(len(part).to_bytes(8) + part for part in parts)
+        return hmac.digest(self._secret, framed, "sha256")
+
+    async def take(self, principal: str, key: str, request: bytes) -> Kept | None:
+        """Return the answer that was given under this key, or None where the caller has to make it now.
+
+        Raises InvalidError where the key belongs to another request, ConflictError where the first one still runs.
+        """
+        async with asyncio.timeout(None) as patience:
+            patience.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
+            try:
+                while True:
+                    done, kept = await self._try(principal, key, request)
+                    if done:
+                        return kept
+                    await asyncio.sleep(_PAUSE)
+            except TimeoutError:
+                pass
+        raise ConflictError(
+            "The first request with this Idempotency-Key is still being carried out.",
+            remedy="Send it again in a second.",
+            facts={"cause": "in-progress"},
+        )
+
+    async def _try(self, principal: str, key: str, request: bytes) -> tuple[bool, Kept | None]:
+        now = self._clock()
+        async with self._pool.connection() as conn:
+            taken = await conn.execute(_TAKE, (principal, key, request, self._mine, now))
+            if await taken.fetchone():
+                return True, None
+            row = await (await conn.execute(_LOOK, (principal, key))).fetchone()
+            if row is None:
+                return False, None
+            kept = Kept(*row)
+            old = kept.made_at < now - KEPT_FOR
+            if not old and not hmac.compare_digest(kept.request, request):
+                raise InvalidError(
+                    "This Idempotency-Key was used for another request.",
+                    remedy="Choose a new key for every request, and the same only for a retry.",
+                    facts={"place": HEADER},
+                )
+            if kept.status is not None and not old:
+                return True, kept
+            if kept.status is None and await self._alive(conn, kept.headers):
+                return False, None
+            where = (self._mine, now, request, principal, key, kept.status, kept.headers)
+            return bool(await (await conn.execute(_TAKE_OVER, where)).fetchone()), None
+
+    async def _alive(self, conn: AsyncConnection[Any], owner: bytes) -> bool:
+        row = await (await conn.execute(_ALIVE, (int.from_bytes(owner),))).fetchone()
+        return bool(row and row[0])
+
+    async def keep(self, principal: str, key: str, status: int, headers: bytes, body: bytes) -> None:
+        """Keep the answer."""
+        async with self._pool.connection() as conn:
+            await conn.execute(_KEEP, (status, headers, body, principal, key, self._mine))
+
+    async def forget(self, principal: str, key: str) -> None:
+        """Let the next request with this key run."""
+        async with self._pool.connection() as conn:
+            await conn.execute(_FORGET, (principal, key, self._mine))
+
+    async def clean(self) -> None:
+        """Remove answers that are old enough."""
+        async with self._pool.connection() as conn:
+            await conn.execute(_CLEAN, (self._clock() - KEPT_FOR,))
+
+
+class IdempotencyMiddleware(ASGIMiddleware):
+    """Gives a retry the answer of the first request. Stands behind authentication: a key is its caller's own."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, most: int) -> None:
+        """Bodies of more than `most` bytes are refused by the routes, and no answer to them is kept."""
+        self._most = most
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Answer from what is kept, or let the route answer and keep that."""
+        key = dict(scope["headers"]).get(HEADER.encode())
+        if key is None or scope["type"] != ScopeType.HTTP or scope["method"] != "POST" or scope.get("user") is None:
+            await next_app(scope, receive, send)
+            return
+        body, again = await _body(receive, self._most)
+        answers: Answers = scope["litestar_app"].state.service.answers
+        principal, name = scope["user"].id, _checked(key)
+        path = scope["path"].encode("utf-8", "surrogateescape")
+        request = answers.digest(path, scope.get("query_string", b""), body)
+        kept = await answers.take(principal, name, request)
+        if kept is not None:
+            await _replay(kept, send, secret=bool(scope["route_handler"].opt.get(SECRET)))
+            return
+        scope["state"]["idempotency"] = answers.digest(b"id", principal.encode(), name.encode())
+        recorder = _Recorder(send)
+        try:
+            await next_app(scope, again, recorder)
+        finally:
+            await asyncio.shield(_settle(answers, principal, name, recorder, scope))
+
+
+async def _settle(answers: Answers, principal: str, key: str, said: _Recorder, scope: Scope) -> None:
+    if not said.complete or said.status >= 500 or said.status in _TRANSIENT:  # noqa: PLR2004 - whatever is worth a retry
+        await answers.forget(principal, key)
+        return
+    secret = bool(scope["route_handler"].opt.get(SECRET))
+    body = b"" if secret else bytes(said.body)
+    await answers.keep(principal, key, said.status, json.dumps(said.kept_headers()).encode(), body)
+
+
+async def _replay(kept: Kept, send: Send, *, secret: bool) -> None:
+    headers: dict[str, str] = json.loads(kept.headers)
+    if secret and kept.status is not None and kept.status < 400:  # noqa: PLR2004
+        raise ConflictError(
+            "This was done already; its answer held a credential, which is told only once.",
+            remedy="If you did not get it, revoke what was made and make another.",
+            facts={"cause": "told-once", "location": headers.get("location")},
+        )
+    encoded = [(name.encode(), value.encode()) for name, value in {**headers, "idempotent-replayed": "true"}.items()]
+    await send({"type": "http.response.start", "status": kept.status or 500, "headers": encoded})
+    await send({"type": "http.response.body", "body": kept.body or b"", "more_body": False})
+
+
+class _Recorder:
+    """Passes an answer on, and remembers it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = bytearray()
+        self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], [(bytes(k), bytes(v)) for k, v in message["headers"]]
+        elif message["type"] == "http.response.body":
+            self.body += message["body"]
+            self.complete = not message["more_body"]
+        await self._send(message)
+
+    def kept_headers(self) -> dict[str, str]:
+        wanted = ("content-type", "location", "etag", "preference-applied", "content-length")
+        return {
+            name.decode().lower(): value.decode() for name, value in self.headers if name.decode().lower() in wanted
+        }
+
+
+async def _body(receive: Receive, most: int) -> tuple[bytes, Receive]:
+    """Return the body, as far as it is not too large, and what gives the same messages to whoever reads it next."""
+    messages: list[Any] = []
+    body = bytearray()
+    while len(body) <= most:
+        message = await receive()
+        messages.append(message)
+        if message["type"] != "http.request":
+            break
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    waiting = iter(messages)
+
+    async def again() -> Any:
+        for message in waiting:
+            return message
+        return await receive()
+
+    return bytes(body), again
+
+
+def _checked(key: bytes) -> str:
+    text = key.decode("latin-1")
+    if not 1 <= len(text) <= _LONGEST or not text.isascii() or not text.isprintable():
+        raise InvalidError(
+            f"An Idempotency-Key is 1 to {_LONGEST} printable ASCII characters.",
+            remedy="Take a random UUID.",
+            facts={"place": HEADER},
+        )
+    return text
