@@ -90,7 +90,7 @@ async def begin(room: Room, caller: Caller, review: str, asked: Mapping[str, Any
     case = await case_of(room, review)
     async with attempting(room, caller, case, review, named(asked)):
         wanted = read_wanted(review, asked)
-        judged = await _look(room, caller, case, wanted)
+        judged, _ = await _look(room, caller, case, wanted)
         fixed = _fix(room, case, caller, wanted, judged)
         said = fixed.statement
         signing = Signing(room.new_id("g"), said.as_json(), said.issued_at + VALID)
@@ -125,8 +125,7 @@ async def decide(
     async with attempting(room, caller, case, review, named(asked)):
         wanted = read_wanted(review, asked)
         # Asked before the password is, so that a stale page costs nobody a sixth of a second; and again below.
-        await _look(room, caller, case, wanted)
-        loaded = await _loaded(room, case, review)
+        _, loaded = await _look(room, caller, case, wanted)
         proved = await prove(people, caller, credential)
         async with room.holding(case) as held:
             return await _sign(held, caller, wanted, loaded, proved, None)
@@ -147,12 +146,13 @@ def named(asked: Mapping[str, Any]) -> str | None:
     return decision if isinstance(decision, str) else None
 
 
-async def _look(room: Room, caller: Caller, case: str, wanted: Wanted) -> Judged:
-    """Return whether `caller` may decide that, as things are at this moment."""
+async def _look(room: Room, caller: Caller, case: str, wanted: Wanted) -> tuple[Judged, Loaded]:
+    """Return how `caller` may decide that, as things are at this moment, and the state that was looked at."""
     loaded = await _loaded(room, case, wanted.review)
     async with room.reading() as conn:
         followed = (await room.trails.case(conn, case)).sound()
-        return await judge(conn, room, followed, room.trails.directory, caller, wanted, loaded, room.clock())
+        directory = room.trails.directory
+        return await judge(conn, room, followed, directory, caller, wanted, loaded, room.clock()), loaded
 
 
 async def _loaded(room: Room, case: str, review: str) -> Loaded:

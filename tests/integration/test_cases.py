@@ -60,6 +60,54 @@ def questions(*, last: Any = give) -> Any:
     return builder.compile()
 
 
+class Sides(TypedDict, total=False):
+    left: str
+    right: str
+
+
+def two_questions() -> Any:
+    """A graph of which two nodes ask at once."""
+    builder = StateGraph(Sides)
+    for side in ("left", "right"):
+
+        def ask_side(_: Sides, side: str = side) -> dict[str, Any]:
+            return {side: interrupt(f"{side}?")}
+
+        builder.add_node(side, ask_side)
+        builder.add_edge(START, side)
+        builder.add_edge(side, END)
+    return builder.compile()
+
+
+def nested() -> Any:
+    """A graph with a subgraph that pauses by itself."""
+    inner = StateGraph(Dose)
+    inner.add_node("think", lambda _: {})
+    inner.add_node("give", give)
+    inner.add_edge(START, "think")
+    inner.add_edge("think", "give")
+    builder = StateGraph(Dose)
+    builder.add_node("inner", inner.compile(interrupt_before=["give"]))
+    builder.add_edge(START, "inner")
+    return builder.compile()
+
+
+NO_TIMES: dict[str, Any] = {
+    "times": {"remind": None, "escalate": None, "expire": None},
+    "escalate_to": None,
+    "on_expiry": None,
+    "edit": None,
+}
+ANSWERED = decision(
+    "answered",
+    releases=True,
+    reason=False,
+    write="$values.answer",
+    values={"type": "object", "required": ["answer"], "properties": {"answer": {"type": "string"}}},
+)
+SIDES = [
+    gate(f"the-{side}", when="interrupt", node=side, decisions=[ANSWERED], **NO_TIMES) for side in ("left", "right")
+]
 ASKS = gate(
     "dose",
     when="interrupt",
@@ -91,6 +139,8 @@ WORKFLOWS = [
     (policy("asks", [ASKS]), questions()),
     (policy("fails", [ASKS]), questions(last=refuse_to)),
     (policy("unnamed", []), questions()),
+    (policy("side-by-side", SIDES), two_questions()),
+    (policy("nested", []), nested()),
 ]
 PEOPLE = (
     ("pat", "prescriber"),
@@ -434,3 +484,57 @@ async def test_a_case_that_is_moved_while_people_are_asked_is_asked_under_its_ne
     await place.work(case)
     assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "completed"
     assert old != new
+
+
+async def test_two_questions_at_once_are_decided_side_by_side(place: Deployment) -> None:
+    case = await place.begun("side-by-side", {})
+    reviews = {row.id: row for row in (await place.desk.get_case(place.sessions["pat"], case)).reviews}
+    assert len(reviews) == 2
+    asked = {review: (await place.desk.review(place.sessions["ada"], review)).view["asked"] for review in reviews}
+    assert sorted(map(str, asked.values())) == ["left?", "right?"]
+    for review, question in sorted(asked.items(), key=lambda pair: str(pair[1])):
+        await place.decide("ada", review, "answered", values={"answer": f"{question}!"})
+        await place.work(case)
+    fields = (await place.desk.state(place.sessions["pat"], case)).fields
+    assert (fields["left"], fields["right"]) == ("left?!", "right?!")
+    page = await place.desk.get_case(place.sessions["pat"], case)
+    assert (page.row.status, page.reviews) == ("completed", ())
+
+
+async def test_a_pause_in_a_subgraph_is_the_fallback_roles(place: Deployment) -> None:
+    case = await place.begun("nested", {"dose": 2.5})
+    review = await place.open_review(case)
+    shown = await place.desk.review(place.sessions["sue"], review)
+    assert (shown.row.gate, shown.row.role) == (None, "supervisor")
+    assert shown.view["checkpoint"]["ns"].startswith("inner:")  # type: ignore[index,call-overload,union-attr]
+    await place.decide("sue", review, "proceed")
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["given"] == "2.5 mg"
+
+
+async def test_rows_that_say_otherwise_than_the_trail_are_mended(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    place.database.as_admin("UPDATE countersign.reviews SET status = 'closed', role = 'x' WHERE id = %s", (review,))
+    place.database.as_admin("UPDATE countersign.cases SET status = 'running' WHERE id = %s", (case,))
+    assert await place.desk.sweep() >= 1
+    assert await place.open_review(case) == review
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "waiting"
+    assert not await place.desk.settle(case)
+
+
+async def test_what_is_no_input_is_refused(place: Deployment) -> None:
+    pat = place.sessions["pat"]
+    deep: Any = []
+    for _ in range(70):
+        deep = [deep]
+    for bad in (None, [], "text", 7, {"a": {1: 2}}, {"x": "half \ud800"}, {"x": deep}, {"x": "a" * 1_100_000}):
+        with pytest.raises(InvalidError):
+            await place.desk.start(pat, ORDERS, bad)
+    for number in ("", "a\x00b", "x" * 201, 7):
+        with pytest.raises(InvalidError):
+            await place.desk.start(pat, ORDERS, {}, number)
+    with pytest.raises(InvalidError):
+        await place.desk.start(pat, ORDERS, {}, None, ["config"])
+    with pytest.raises(AbsentError):
+        await place.desk.start(pat, "unknown", {})

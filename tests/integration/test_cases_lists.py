@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import Database
-from governing import ORDERS, Deployment, check_evidence, deployed, gate, orders, policy
 
+from conftest import Database
 from countersign.service.cases import lists
 from countersign.service.cases.desk import EntryFilter
 from countersign.service.cases.lists import EntryFilter as Filter
 from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
+from governing import ORDERS, Deployment, check_evidence, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
