@@ -67,7 +67,7 @@ class Sides(TypedDict, total=False):
 
 def two_questions() -> Any:
     """A graph of which two nodes ask at once."""
-    builder = StateGraph(Sides)
+    builder: Any = StateGraph(Sides)
     for side in ("left", "right"):
 
         def ask_side(_: Sides, side: str = side) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def two_questions() -> Any:
 
 def nested() -> Any:
     """A graph with a subgraph that pauses by itself."""
-    inner = StateGraph(Dose)
+    inner: Any = StateGraph(Dose)
     inner.add_node("think", lambda _: {})
     inner.add_node("give", give)
     inner.add_edge(START, "think")
@@ -528,7 +528,8 @@ async def test_what_is_no_input_is_refused(place: Deployment) -> None:
     deep: Any = []
     for _ in range(70):
         deep = [deep]
-    for bad in (None, [], "text", 7, {"a": {1: 2}}, {"x": "half \ud800"}, {"x": deep}, {"x": "a" * 1_100_000}):
+    refused: list[Any] = [None, [], "text", 7, {"a": {1: 2}}, {"x": "half \ud800"}, {"x": deep}, {"x": "a" * 1_100_000}]
+    for bad in refused:
         with pytest.raises(InvalidError):
             await place.desk.start(pat, ORDERS, bad)
     for number in ("", "a\x00b", "x" * 201, 7):

@@ -40,7 +40,7 @@ def done(_: Scanned) -> dict[str, Any]:
 
 
 def scans() -> Any:
-    builder = StateGraph(Scanned)
+    builder: Any = StateGraph(Scanned)
     builder.add_node("scan", scan)
     builder.add_node("review", done)
     builder.add_edge(START, "scan")
@@ -116,11 +116,13 @@ async def test_a_view_changed_in_the_database_is_not_what_is_signed(place: Deplo
     assert page.shown_digest != asked["shown_digest"]
 
 
+OF_CASE = "WHERE trail = %(case)s AND seq = "
+LAST = "(SELECT max(seq) FROM audit.entries WHERE trail = %(case)s)"
 REMOVALS = [
-    ("the last entry is gone", "DELETE FROM audit.entries WHERE trail = %(case)s AND seq = (SELECT max(seq) FROM audit.entries WHERE trail = %(case)s)"),
-    ("a payload was changed", "UPDATE audit.payloads SET data = convert_to('{}', 'UTF8') WHERE trail = %(case)s AND seq = 1"),
-    ("an entry in the middle is gone", "DELETE FROM audit.entries WHERE trail = %(case)s AND seq = 3"),
-]  # fmt: skip
+    ("the last entry is gone", "DELETE FROM audit.entries " + OF_CASE + LAST),
+    ("a payload was changed", "UPDATE audit.payloads SET data = convert_to('{}', 'UTF8') " + OF_CASE + "1"),
+    ("an entry in the middle is gone", "DELETE FROM audit.entries " + OF_CASE + "3"),
+]
 
 
 @pytest.mark.parametrize(("what", "sql"), REMOVALS)
