@@ -122,13 +122,7 @@ DOSE = {"dose": 3}
 Row = tuple[str, Callable[[], World], Sequence[str], Act, Any]
 ROWS: list[Row] = [
     ("a case", opened, (), Act.START, {"dose": 5}),
-    (
-        "lost before its first checkpoint",
-        lambda: then(opened, lambda w: w.begin(1, "run.started")),
-        (),
-        Act.START,
-        DOSE,
-    ),
+    ("lost before its first checkpoint", lost_at_once, (), Act.START, {"dose": 5}),
     ("lost in mid run", lambda: then(opened, World.start), ("analyze",), Act.RESUME, None),
     ("lost before its pause was told", lambda: then(opened, World.start), ("review",), Act.PAUSE, "before"),
     ("paused", lambda: then(opened, World.start, lambda w: w.pause("review")), ("review",), Act.NOTHING, None),
