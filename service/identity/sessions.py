@@ -62,7 +62,7 @@ RETURNING 1
 """
 _CLOSE = "UPDATE countersign.sessions SET closed_at = %s WHERE id = %s AND closed_at IS NULL"
 _API_KEY = """
-SELECT id, scopes FROM countersign.api_keys WHERE digest = %s AND revoked_at IS NULL AND expires_at > %s
+SELECT id FROM countersign.api_keys WHERE digest = %s AND revoked_at IS NULL AND expires_at > %s
 """
 
 
@@ -122,12 +122,18 @@ async def look_up(room: Room, token: str) -> Caller:
 
 
 async def look_up_key(room: Room, token: str) -> Caller:
-    """Return whose API key it is. Raises UnauthenticatedError unless it is neither revoked nor expired."""
+    """Return whose API key it is. Raises UnauthenticatedError unless it is neither revoked nor expired.
+
+    The row only finds it; what it is for stands in the entry by which it was made.
+    """
+    standing = None
     async with room.reading() as conn:
         found = await one(conn, _API_KEY, digest(token), room.clock())
-    if found is None or not token.startswith(API_KEY_TOKEN):
+        if found is not None and token.startswith(API_KEY_TOKEN):
+            standing = (await room.directory.current(conn)).latest(found[0])
+    if standing is None or not standing.active:
         raise UnauthenticatedError("The API key is unknown, revoked or expired.", remedy="Ask for another one.")
-    return Caller(found[0], API_KEY, is_api_key=True, scopes=frozenset(found[1]))
+    return Caller(standing.subject, API_KEY, is_api_key=True, scopes=standing.scopes)
 
 
 async def sign_out(room: Room, session: str) -> None:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from psycopg import AsyncConnection
 
 from conftest import Database
+from countersign.audit.canonical import Json
 from countersign.audit.chain import check_entry
 from countersign.audit.entry import SYSTEM_TRAIL, EntryDraft
 from countersign.audit.errors import VerificationError
@@ -80,20 +80,32 @@ async def test_what_another_process_did_is_seen(here: Peopled) -> None:
     assert standing.holds("chief", "orders", here.clock())
 
 
-async def test_what_was_read_and_never_committed_does_not_go_on_deciding(here: Peopled) -> None:
+@pytest.mark.parametrize("more", [0, 1, 2])
+async def test_what_was_read_and_never_committed_does_not_go_on_deciding(here: Peopled, more: int) -> None:
+    """Whether nothing, another entry in the same place, or more than one was committed since."""
     user = await here.user("user", own=None)
-    detail = {"user": user.id, "grant": "g-1", "role": "chief", "workflow": "*", "from": "2026-01-01T00:00:00.000000Z"}
-    async with here.pool.connection() as conn:
-        async with conn.transaction(force_rollback=True):
-            latest = (await here.people.directory.current(conn)).latest(user.id)
-            assert latest is not None
-            draft = EntryDraft(SYSTEM_TRAIL, "grant.given", detail={**detail, "before": latest.place.as_json()})
-            await here.people.appender.aappend(conn, draft)
-            tempted = (await here.people.directory.current(conn)).latest(user.id)
-            assert tempted is not None
-            assert tempted.holds("chief", "orders", here.clock())
-        after = (await here.people.directory.current(conn)).latest(user.id)
-    assert after == latest
+    async with here.pool.connection() as conn, conn.transaction(force_rollback=True):
+        latest = (await here.people.directory.current(conn)).latest(user.id)
+        assert latest is not None
+        draft = EntryDraft(SYSTEM_TRAIL, "grant.given", detail=given(user.id, latest.place.as_json()))
+        await here.people.appender.aappend(conn, draft)
+        tempted = (await here.people.directory.current(conn)).latest(user.id)
+        assert tempted is not None
+        assert tempted.holds("chief", "orders", here.clock())
+    async with peopled(here.database, clock=here.clock) as other:
+        for number in range(more):
+            await other.api_key(f"key-{number}", ["cases:read"])
+    assert (await current(here)).latest(user.id) == latest
+    await here.people.give_grant(OPERATOR, user.id, "second", "orders")
+    after = (await current(here)).latest(user.id)
+    assert after is not None
+    assert after.roles("orders", here.clock()) == {"second"}
+
+
+def given(user: str, before: Json) -> dict[str, Json]:
+    """Return the detail of a role that was given."""
+    begins = "2026-01-01T00:00:00.000000Z"
+    return {"user": user, "grant": "g-1", "role": "chief", "workflow": "*", "from": begins, "before": before}
 
 
 async def test_a_restored_backup_is_read_anew(here: Peopled) -> None:
@@ -133,14 +145,9 @@ async def test_an_entry_that_makes_no_sense_is_left_aside_and_told(
     here: Peopled, caplog: pytest.LogCaptureFixture
 ) -> None:
     user = await here.user("user", own=None)
-    detail = {"user": user.id, "grant": "g-1", "role": "chief", "workflow": "*", "from": "2026-01-01T00:00:00.000000Z"}
-
-    async def append(conn: AsyncConnection[Any]) -> None:
-        draft = EntryDraft(SYSTEM_TRAIL, "grant.given", detail={**detail, "before": None})
-        await here.people.appender.aappend(conn, draft)
-
     async with here.pool.connection() as conn, conn.transaction():
-        await append(conn)
+        draft = EntryDraft(SYSTEM_TRAIL, "grant.given", detail=given(user.id, None))
+        await here.people.appender.aappend(conn, draft)
     standing = (await current(here)).latest(user.id)
     assert standing is not None
     assert not standing.grants

@@ -238,6 +238,21 @@ async def test_an_api_key_ends_at_its_time_and_when_it_is_revoked(here: Peopled)
     assert isinstance(await refusal(here.people.api_key(ends)), UnauthenticatedError)
 
 
+@pytest.mark.parametrize(
+    ("forged", "counts"), [("scopes = '{cases:read,entries:read}'", True), ("revoked_at = NULL", False)]
+)
+async def test_what_an_api_key_is_for_stands_in_its_entries(here: Peopled, forged: str, *, counts: bool) -> None:
+    token, key = await here.api_key("forged", ["cases:read"])
+    if not counts:
+        await here.people.revoke_api_key(OPERATOR, key.id)
+    assert here.database.as_admin(f"UPDATE countersign.api_keys SET {forged} WHERE id = %s", (key.id,)) == 1
+
+    if counts:
+        assert (await here.people.api_key(token)).scopes == {"cases:read"}
+    else:
+        assert isinstance(await refusal(here.people.api_key(token)), UnauthenticatedError)
+
+
 # The password given again for a signature.
 
 Components = tuple[str, ...]
