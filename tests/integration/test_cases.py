@@ -413,6 +413,8 @@ async def test_a_remark_is_signed_or_not(place: Deployment) -> None:
     seq = await place.signed_remark("ada", case, "I should not have.", refers=1)
     history = await place.desk.history(place.sessions["pat"], case)
     assert [(line["seq"], line["of"]) for line in history][-1] == (seq, seq)
+    assert [line["what"] for line in history][-1] == "I should not have."
+    assert all(line["what"] for line in history if str(line["kind"]).startswith(("case.", "review.opened")))
     with pytest.raises(InvalidError, match="no entry 99"):
         await place.desk.annotate(place.sessions["pat"], case, "What?", 99)
 
