@@ -91,6 +91,8 @@ class Story:
     elsewhere: int = 0
     """The last entry that had the case go on at another node, or under another policy: what was asked before it is not
     asked any more."""
+    told_of: dict[str, int] = field(default_factory=dict)
+    """The last entry about a review."""
     asked_by: dict[str, int] = field(default_factory=dict)
     """The entry that opened or reopened a review last."""
     case_number: str | None = None
@@ -112,6 +114,7 @@ class Story:
             claims=dict(self.claims),
             outcomes=dict(self.outcomes),
             asked_by=dict(self.asked_by),
+            told_of=dict(self.told_of),
             shown_by=dict(self.shown_by),
         )
 
@@ -142,6 +145,7 @@ class Story:
     def _feed_review(self, body: Body, payload: Mapping[str, Any]) -> None:
         """Take over what an entry tells of a review."""
         review = str(body.detail["review"])
+        self.told_of[review] = body.seq
         if body.kind in (Kind.REVIEW_OPENED, Kind.REVIEW_REOPENED):
             self._ask(body, review)
         elif body.kind == Kind.REVIEW_WITHDRAWN:

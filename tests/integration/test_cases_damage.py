@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import GRAPH, Database
-from governing import Deployment, credential, deployed, orders, policy
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
+from conftest import GRAPH, Database
 from countersign.audit.append import Appender
 from countersign.audit.entry import Actor, EntryDraft
 from countersign.audit.kinds import GRAPH_KINDS, Kind
 from countersign.service.cases.desk import Desk
 from countersign.service.errors import AbsentError, ConflictError, RequestError
+from governing import Deployment, credential, deployed, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,7 +40,7 @@ def done(_: Scanned) -> dict[str, Any]:
 
 
 def scans() -> Any:
-    builder = StateGraph(Scanned)
+    builder: Any = StateGraph(Scanned)
     builder.add_node("scan", scan)
     builder.add_node("review", done)
     builder.add_edge(START, "scan")
@@ -116,17 +116,17 @@ async def test_a_view_changed_in_the_database_is_not_what_is_signed(place: Deplo
     assert page.shown_digest != asked["shown_digest"]
 
 
+OF_CASE = "WHERE trail = %(case)s AND seq = "
+LAST = "(SELECT max(seq) FROM audit.entries WHERE trail = %(case)s)"
 REMOVALS = [
-    ("the last entry is gone", "DELETE FROM audit.entries WHERE trail = %(case)s AND seq = (SELECT max(seq) FROM audit.entries WHERE trail = %(case)s)"),
-    ("a payload was changed", "UPDATE audit.payloads SET data = convert_to('{}', 'UTF8') WHERE trail = %(case)s AND seq = 1"),
-    ("an entry in the middle is gone", "DELETE FROM audit.entries WHERE trail = %(case)s AND seq = 3"),
-]  # fmt: skip
+    ("the last entry is gone", "DELETE FROM audit.entries " + OF_CASE + LAST),
+    ("a payload was changed", "UPDATE audit.payloads SET data = convert_to('{}', 'UTF8') " + OF_CASE + "1"),
+    ("an entry in the middle is gone", "DELETE FROM audit.entries " + OF_CASE + "3"),
+]
 
 
 @pytest.mark.parametrize(("what", "sql"), REMOVALS)
-async def test_nothing_is_decided_in_a_case_whose_trail_does_not_verify(
-    place: Deployment, what: str, sql: str
-) -> None:
+async def test_nothing_is_decided_in_a_case_whose_trail_does_not_verify(place: Deployment, what: str, sql: str) -> None:
     case, review, asked = await _ready(place)
     kept = place.desk
     place.database.as_admin(sql, {"case": case})
@@ -162,9 +162,7 @@ async def test_what_a_hostile_node_adds_with_the_workers_key_is_found_and_nothin
     workflow = next(iter(place.graphs))
     await _forge(
         place,
-        EntryDraft(
-            case, Kind.RUN_RESUMED, Actor("entry:7", "mandate"), workflow, run="r-1", detail={"interrupts": []}
-        ),
+        EntryDraft(case, Kind.RUN_RESUMED, Actor("entry:7", "mandate"), workflow, run="r-1", detail={"interrupts": []}),
     )
     with pytest.raises(RequestError) as refused:
         await place.desk.decide(place.sessions["ada"], review, asked, credential("ada"))
