@@ -1,4 +1,4 @@
-"""Whole cases over HTTP, with a real server process and real workers: start, wait, look, sign, and what becomes of it."""
+"""Whole cases over HTTP, with a real server process and real workers: start, wait, look, sign, and what comes of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -296,7 +295,7 @@ class _stream:  # noqa: N801 - used as a function
         self.response = self.client.send(self.request, stream=True)
         assert self.response.status_code == 200, self.response.read()
         self.thread.start()
-        self.heard.until(lambda event, data: event == "all")
+        self.heard.until(lambda event, _: event == "all")
         return self.heard
 
     def __exit__(self, *_: object) -> None:
@@ -334,6 +333,3 @@ def _wait_for_an_event(site: Server, case: str) -> None:
         for line in stream.iter_lines():
             if case in line or line.startswith(": still"):
                 return
-
-
-_ = Path
