@@ -275,8 +275,8 @@ def _unenrolled(standing: Standing, body: Body) -> Standing:
 
 
 def _given(standing: Standing, body: Body) -> Standing:
-    ends = parse_time(_text(body, "until")) if "until" in body.detail else None
-    grant = Grant(_text(body, "role"), _text(body, "workflow"), parse_time(_text(body, "from")), ends)
+    ends = _moment(body, "until") if "until" in body.detail else None
+    grant = Grant(_text(body, "role"), _text(body, "workflow"), _moment(body, "from"), ends)
     return replace(standing, grants={**standing.grants, _text(body, "grant"): grant})
 
 
@@ -285,7 +285,7 @@ def _taken(standing: Standing, body: Body) -> Standing:
 
 
 def _made(standing: Standing, body: Body) -> Standing:
-    workflow, ends = _text(body, "workflow"), parse_time(_text(body, "until"))
+    workflow, ends = _text(body, "workflow"), _moment(body, "until")
     grants = {role: Grant(role, workflow, body.occurred_at, ends) for role in _texts(body, "roles")}
     return replace(standing, grants=grants, scopes=frozenset(_texts(body, "scopes")))
 
@@ -318,6 +318,13 @@ def _text(body: Body, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise MalformedError(f"does not say its {name}")
     return value
+
+
+def _moment(body: Body, name: str) -> datetime:
+    try:
+        return parse_time(_text(body, name))
+    except MalformedError as error:
+        raise MalformedError(f"names no moment as its {name}") from error
 
 
 def _texts(body: Body, name: str) -> list[str]:

@@ -18,10 +18,8 @@ from unittest.mock import patch
 
 ENDS = {0: "survived", -signal.SIGKILL: "killed"}
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["events.crash"]
-    + [f"integration.{name}" for name in ("crash", "resumer", "seal_crash", "restoring", "export_crash")]
-)
+_CRASHING = ("crash", "resumer", "seal_crash", "restoring", "export_crash", "engine_crash")
+CONTEXT.set_forkserver_preload(["events.crash"] + [f"integration.{name}" for name in _CRASHING])
 _TESTS = str(Path(__file__).parent)
 
 

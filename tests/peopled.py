@@ -130,11 +130,6 @@ async def peopled(database: Database, *, most: int = 4, clock: SetClock | None =
         yield Peopled(database, pool, people, clock, hasher)
 
 
-async def at_once(*acts: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Return what each came to, its exception included, when all were begun at the same time."""
-    return await asyncio.gather(*acts, return_exceptions=True)
-
-
 async def refusal(attempt: Awaitable[Any]) -> RequestError:
     """Return with what an attempt was refused."""
     with pytest.raises(RequestError) as refused:

@@ -10,6 +10,7 @@ from countersign.audit.acts import ACTS, is_time_for, may_act
 from countersign.audit.canonical import Json
 from countersign.audit.entry import Actor, EntryDraft, Workflow
 from countersign.audit.kinds import Kind
+from countersign.service.engine.jobs import requeue
 from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
 from countersign.service.identity.caller import Caller
 
@@ -82,8 +83,8 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
         workflow = Workflow(replay.workflow.name, version)
         entry = EntryDraft(case, Kind.CASE_MOVED, who.actor, workflow, detail=detail, payload={"reason": text})
         seq = (await held.append(entry))[0].seq
-        for one in held.followed.runs.pending:
-            await hand_over(held, one.seq)
+        # What waits for a worker of the old version waits for one of the new.
+        await requeue(held.conn, case=case, workflow=workflow.name, version=workflow.version)
         await settle_held(held)
         return seq
 

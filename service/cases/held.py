@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from countersign.audit.append import Appender
@@ -51,10 +52,19 @@ class Room:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Yield a connection that sees one moment, and writes nothing."""
-        async with self.pool.connection() as conn, conn.transaction():
-            await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield conn
+        """Yield a connection for reading. Each statement sees its own moment, and no transaction is paid for.
+
+        What has to be of one moment is one statement, or is asked again under the lock.
+        """
+        async with self.pool.connection() as conn:
+            await conn.set_autocommit(True)
+            try:
+                yield conn
+            finally:
+                if conn.info.transaction_status == TransactionStatus.IDLE:
+                    await conn.set_autocommit(False)
+                else:
+                    await conn.close()
 
     @asynccontextmanager
     async def holding(self, case: str, *, new: bool = False) -> AsyncIterator[Held]:
@@ -108,6 +118,8 @@ class Held:
         self.directory = directory
         self.now = now
         self.appended: list[Entry] = []
+        self.first = head.seq + 1
+        """The seq of what is appended first."""
         self._head = head
 
     @property

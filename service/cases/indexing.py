@@ -46,10 +46,21 @@ async def index(held: Held) -> bool:
     followed = held.followed
     cursor = await held.conn.execute(_CASE, case_values(followed))
     changed = await cursor.fetchone() is not None
-    for review in followed.reviews.values():
+    for review in _to_write(held):
         cursor = await held.conn.execute(_REVIEW, review_values(followed, review))
         changed |= await cursor.fetchone() is not None
     return changed
+
+
+def _to_write(held: Held) -> list[Review]:
+    """Return the reviews whose rows may be others now: those that are open, and those that an entry was about.
+
+    Where nothing was appended all of them are looked at, so that whoever settles a case mends its rows.
+    """
+    reviews = list(held.followed.reviews.values())
+    if not held.appended:
+        return reviews
+    return [review for review in reviews if review.is_open or held.followed.story.told_of[review.id] >= held.first]
 
 
 def case_values(followed: Followed) -> dict[str, Any]:

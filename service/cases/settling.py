@@ -65,10 +65,10 @@ def next_entry(held: Held) -> EntryDraft | None:
         if not review.is_open or followed.runs.pending or _stands(followed, review):
             continue
         story = followed.story
-        elsewhere = story.redirected > story.asked_by[review.id]
+        elsewhere = story.elsewhere > story.asked_by[review.id]
         again = next((one for one in asked if _same(review, one)), None)
         if again is None or elsewhere or review.phase is not Phase.CHANGED:
-            cause = story.redirected if elsewhere and not followed.runs.stopped else story.moved
+            cause = story.elsewhere if elsewhere and not followed.runs.stopped else story.moved
             return _draft(held, Kind.REVIEW_CLOSED, {"review": review.id, "cause": cause})
         voided: Json = [*review.voided]
         detail: dict[str, Json] = {"review": review.id, "cause": review.changed_by, "voided": voided}

@@ -89,8 +89,9 @@ async def begin(room: Room, caller: Caller, review: str, asked: Mapping[str, Any
     """Fix what `caller` is about to sign, for five minutes and one use, bound to their session and to what they saw."""
     case = await case_of(room, review)
     async with attempting(room, caller, case, review, named(asked)):
+        check_person(caller)
         wanted = read_wanted(review, asked)
-        judged = await _look(room, caller, case, wanted)
+        judged, _ = await _look(room, caller, case, wanted)
         fixed = _fix(room, case, caller, wanted, judged)
         said = fixed.statement
         signing = Signing(room.new_id("g"), said.as_json(), said.issued_at + VALID)
@@ -123,10 +124,10 @@ async def decide(
     """Sign in one call: the statement is fixed and completed at once."""
     case = await case_of(room, review)
     async with attempting(room, caller, case, review, named(asked)):
+        check_person(caller)
         wanted = read_wanted(review, asked)
         # Asked before the password is, so that a stale page costs nobody a sixth of a second; and again below.
-        await _look(room, caller, case, wanted)
-        loaded = await _loaded(room, case, review)
+        _, loaded = await _look(room, caller, case, wanted)
         proved = await prove(people, caller, credential)
         async with room.holding(case) as held:
             return await _sign(held, caller, wanted, loaded, proved, None)
@@ -147,12 +148,13 @@ def named(asked: Mapping[str, Any]) -> str | None:
     return decision if isinstance(decision, str) else None
 
 
-async def _look(room: Room, caller: Caller, case: str, wanted: Wanted) -> Judged:
-    """Return whether `caller` may decide that, as things are at this moment."""
+async def _look(room: Room, caller: Caller, case: str, wanted: Wanted) -> tuple[Judged, Loaded]:
+    """Return how `caller` may decide that, as things are at this moment, and the state that was looked at."""
     loaded = await _loaded(room, case, wanted.review)
     async with room.reading() as conn:
         followed = (await room.trails.case(conn, case)).sound()
-        return await judge(conn, room, followed, room.trails.directory, caller, wanted, loaded, room.clock())
+        directory = room.trails.directory
+        return await judge(conn, room, followed, directory, caller, wanted, loaded, room.clock()), loaded
 
 
 async def _loaded(room: Room, case: str, review: str) -> Loaded:
@@ -162,10 +164,16 @@ async def _loaded(room: Room, case: str, review: str) -> Loaded:
     return await load_state(room, case, checkpoint)
 
 
+def check_person(caller: Caller) -> str:
+    """Return the session of a caller who may sign at all. Raises ForbiddenError for an API key."""
+    if caller.session is None or caller.is_api_key:
+        raise ForbiddenError("An API key never signs.", remedy="It may attest.", facts={"cause": "credential"})
+    return caller.session
+
+
 async def prove(people: Verifies, caller: Caller, credential: object) -> Credential:
     """Return the credential that came with a request, proved. Takes long; not to be called within a transaction."""
-    if caller.session is None:
-        raise ForbiddenError("An API key never signs.", remedy="It may attest.", facts={"cause": "credential"})
+    check_person(caller)
     if not isinstance(credential, Mapping) or not isinstance(credential.get("password"), str):
         raise InvalidError(
             "The member credential has no password.",
@@ -178,7 +186,7 @@ async def prove(people: Verifies, caller: Caller, credential: object) -> Credent
             "The member credential.username is not a text.",
             facts={"place": "credential.username", "cause": "credential"},
         )
-    proved = await people.verify_password(caller.session, username, credential["password"])
+    proved = await people.verify_password(check_person(caller), username, credential["password"])
     if proved.user != caller.id:
         raise ForbiddenError("This is somebody else's credential.", facts={"cause": "credential"})
     return proved

@@ -16,7 +16,8 @@ from countersign.audit.chain import Checked
 from countersign.audit.kinds import Kind
 
 _SAVES = (Kind.CHECKPOINT_SAVED, Kind.STATE_UPDATED)
-_MOVES = (Kind.STATE_UPDATED, Kind.CASE_REDIRECTED, Kind.CASE_STOPPED)
+_ELSEWHERE = (Kind.CASE_REDIRECTED, Kind.CASE_MOVED)
+_MOVES = (Kind.STATE_UPDATED, Kind.CASE_STOPPED, *_ELSEWHERE)
 _ACTS = (Kind.REVIEW_SIGNED, Kind.REVIEW_ATTESTED)
 
 
@@ -87,8 +88,11 @@ class Story:
     """The entry that holds a view, by its digest."""
     moved: int = 1
     """The last entry that can have made a review void."""
-    redirected: int = 0
-    """The last entry that made the case go on elsewhere; what was asked before it is not asked any more."""
+    elsewhere: int = 0
+    """The last entry that had the case go on at another node, or under another policy: what was asked before it is not
+    asked any more."""
+    told_of: dict[str, int] = field(default_factory=dict)
+    """The last entry about a review."""
     asked_by: dict[str, int] = field(default_factory=dict)
     """The entry that opened or reopened a review last."""
     case_number: str | None = None
@@ -110,6 +114,7 @@ class Story:
             claims=dict(self.claims),
             outcomes=dict(self.outcomes),
             asked_by=dict(self.asked_by),
+            told_of=dict(self.told_of),
             shown_by=dict(self.shown_by),
         )
 
@@ -120,8 +125,8 @@ class Story:
         self.changed_at = body.occurred_at
         if body.kind in _MOVES:
             self.moved = body.seq
-            if body.kind == Kind.CASE_REDIRECTED:
-                self.redirected = body.seq
+            if body.kind in _ELSEWHERE:
+                self.elsewhere = body.seq
         if body.kind in _SAVES and body.checkpoint is not None and not body.checkpoint.ns:
             self.places.append((body.seq, body.checkpoint.id))
         elif body.kind == Kind.INTERRUPT_RAISED:
@@ -140,6 +145,7 @@ class Story:
     def _feed_review(self, body: Body, payload: Mapping[str, Any]) -> None:
         """Take over what an entry tells of a review."""
         review = str(body.detail["review"])
+        self.told_of[review] = body.seq
         if body.kind in (Kind.REVIEW_OPENED, Kind.REVIEW_REOPENED):
             self._ask(body, review)
         elif body.kind == Kind.REVIEW_WITHDRAWN:

@@ -13,7 +13,9 @@ from typing_extensions import TypedDict
 
 from conftest import Database
 from countersign.audit.canonical import Json
+from countersign.service.engine.jobs import queue_of
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
+from countersign.service.order_workflow import new_order
 from governing import ORDERS, Deployment, check_evidence, decision, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,6 +60,54 @@ def questions(*, last: Any = give) -> Any:
     return builder.compile()
 
 
+class Sides(TypedDict, total=False):
+    left: str
+    right: str
+
+
+def two_questions() -> Any:
+    """A graph of which two nodes ask at once."""
+    builder: Any = StateGraph(Sides)
+    for side in ("left", "right"):
+
+        def ask_side(_: Sides, side: str = side) -> dict[str, Any]:
+            return {side: interrupt(f"{side}?")}
+
+        builder.add_node(side, ask_side)
+        builder.add_edge(START, side)
+        builder.add_edge(side, END)
+    return builder.compile()
+
+
+def nested() -> Any:
+    """A graph with a subgraph that pauses by itself."""
+    inner: Any = StateGraph(Dose)
+    inner.add_node("think", lambda _: {})
+    inner.add_node("give", give)
+    inner.add_edge(START, "think")
+    inner.add_edge("think", "give")
+    builder = StateGraph(Dose)
+    builder.add_node("inner", inner.compile(interrupt_before=["give"]))
+    builder.add_edge(START, "inner")
+    return builder.compile()
+
+
+NO_TIMES: dict[str, Any] = {
+    "times": {"remind": None, "escalate": None, "expire": None},
+    "escalate_to": None,
+    "on_expiry": None,
+    "edit": None,
+}
+ANSWERED = decision(
+    "answered",
+    releases=True,
+    reason=False,
+    write="$values.answer",
+    values={"type": "object", "required": ["answer"], "properties": {"answer": {"type": "string"}}},
+)
+SIDES = [
+    gate(f"the-{side}", when="interrupt", node=side, decisions=[ANSWERED], **NO_TIMES) for side in ("left", "right")
+]
 ASKS = gate(
     "dose",
     when="interrupt",
@@ -89,6 +139,8 @@ WORKFLOWS = [
     (policy("asks", [ASKS]), questions()),
     (policy("fails", [ASKS]), questions(last=refuse_to)),
     (policy("unnamed", []), questions()),
+    (policy("side-by-side", SIDES), two_questions()),
+    (policy("nested", []), nested()),
 ]
 PEOPLE = (
     ("pat", "prescriber"),
@@ -390,3 +442,100 @@ async def test_who_may_not_read_a_case_is_told_that_there_is_none(place: Deploym
     assert case in {row.id for row in await place.desk.list_cases(place.sessions["audrey"])}
     with pytest.raises(ForbiddenError):
         await place.desk.start(nobody, ORDERS, {})
+
+
+async def test_a_case_waits_for_its_version_until_somebody_moves_it(place: Deployment) -> None:
+    old = await place.register(policy("moved", [gate()]), orders(), "old")
+    case = await place.desk.start(place.sessions["pat"], "moved", dict(new_order("patient-1", "warfarin")))
+    graph = place.graphs.pop(old)
+    new = await place.register(policy("moved", [gate(question="And now?")]), orders(), "new")
+    await place.work(case)
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "running"
+    with pytest.raises(ForbiddenError):
+        await place.desk.move(place.sessions["pat"], case, new.version, "it is fixed")
+    with pytest.raises(AbsentError):
+        await place.desk.move(place.sessions["sue"], case, "f" * 32, "it is fixed")
+    await place.desk.move(place.sessions["sue"], case, new.version, "it is fixed")
+    queues = place.database.query("SELECT queue_name FROM procrastinate_jobs WHERE lock = %s", (case,))
+    assert queues == [(queue_of(new.name, new.version),)]
+    await place.work(case)
+    review = await place.open_review(case)
+    assert (await place.desk.review(place.sessions["ada"], review)).view["question"] == "And now?"
+    await place.decide("ada", review, "approved")
+    await place.work(case)
+    page = await place.desk.get_case(place.sessions["pat"], case)
+    assert (page.row.status, page.row.version) == ("completed", new.version)
+    with pytest.raises(ConflictError):
+        await place.desk.move(place.sessions["sue"], case, old.version, "back")
+    assert graph.version == old.version
+
+
+async def test_a_case_that_is_moved_while_people_are_asked_is_asked_under_its_new_policy(place: Deployment) -> None:
+    old = await place.register(policy("asked-again", [gate()]), orders(), "old")
+    case = await place.started(place.sessions["pat"], workflow="asked-again")
+    first = await place.open_review(case)
+    new = await place.register(policy("asked-again", [gate(question="And now?")]), orders(), "new")
+    await place.desk.move(place.sessions["sue"], case, new.version, "it is fixed")
+    review = await place.open_review(case)
+    assert review != first
+    shown = await place.desk.review(place.sessions["ada"], review)
+    assert (shown.view["question"], shown.row.status) == ("And now?", "open")
+    await place.decide("ada", review, "approved")
+    await place.work(case)
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "completed"
+    assert old != new
+
+
+async def test_two_questions_at_once_are_decided_side_by_side(place: Deployment) -> None:
+    case = await place.begun("side-by-side", {})
+    reviews = {row.id: row for row in (await place.desk.get_case(place.sessions["pat"], case)).reviews}
+    assert len(reviews) == 2
+    asked = {review: (await place.desk.review(place.sessions["ada"], review)).view["asked"] for review in reviews}
+    assert sorted(map(str, asked.values())) == ["left?", "right?"]
+    for review, question in sorted(asked.items(), key=lambda pair: str(pair[1])):
+        await place.decide("ada", review, "answered", values={"answer": f"{question}!"})
+        await place.work(case)
+    fields = (await place.desk.state(place.sessions["pat"], case)).fields
+    assert (fields["left"], fields["right"]) == ("left?!", "right?!")
+    page = await place.desk.get_case(place.sessions["pat"], case)
+    assert (page.row.status, page.reviews) == ("completed", ())
+
+
+async def test_a_pause_in_a_subgraph_is_the_fallback_roles(place: Deployment) -> None:
+    case = await place.begun("nested", {"dose": 2.5})
+    review = await place.open_review(case)
+    shown = await place.desk.review(place.sessions["sue"], review)
+    assert (shown.row.gate, shown.row.role) == (None, "supervisor")
+    assert shown.view["checkpoint"]["ns"].startswith("inner:")  # type: ignore[index,call-overload,union-attr]
+    await place.decide("sue", review, "proceed")
+    await place.work(case)
+    assert (await place.desk.state(place.sessions["pat"], case)).fields["given"] == "2.5 mg"
+
+
+async def test_rows_that_say_otherwise_than_the_trail_are_mended(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    place.database.as_admin("UPDATE countersign.reviews SET status = 'closed', role = 'x' WHERE id = %s", (review,))
+    place.database.as_admin("UPDATE countersign.cases SET status = 'running' WHERE id = %s", (case,))
+    assert await place.desk.sweep() >= 1
+    assert await place.open_review(case) == review
+    assert (await place.desk.get_case(place.sessions["pat"], case)).row.status == "waiting"
+    assert not await place.desk.settle(case)
+
+
+async def test_what_is_no_input_is_refused(place: Deployment) -> None:
+    pat = place.sessions["pat"]
+    deep: Any = []
+    for _ in range(70):
+        deep = [deep]
+    refused: list[Any] = [None, [], "text", 7, {"a": {1: 2}}, {"x": "half \ud800"}, {"x": deep}, {"x": "a" * 1_100_000}]
+    for bad in refused:
+        with pytest.raises(InvalidError):
+            await place.desk.start(pat, ORDERS, bad)
+    for number in ("", "a\x00b", "x" * 201, 7):
+        with pytest.raises(InvalidError):
+            await place.desk.start(pat, ORDERS, {}, number)
+    with pytest.raises(InvalidError):
+        await place.desk.start(pat, ORDERS, {}, None, ["config"])
+    with pytest.raises(AbsentError):
+        await place.desk.start(pat, "unknown", {})

@@ -1,4 +1,4 @@
-"""Finding things: what is mine to sign among a hundred thousand, cases page by page, entries by person, time and kind."""
+"""Finding things: what is mine to sign among very many, cases page by page, entries by person, time and kind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import Database
-from governing import ORDERS, Deployment, check_evidence, deployed, gate, orders, policy
 
+from conftest import Database
 from countersign.service.cases import lists
 from countersign.service.cases.desk import EntryFilter
 from countersign.service.cases.lists import EntryFilter as Filter
 from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
+from governing import ORDERS, Deployment, check_evidence, deployed, gate, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -91,8 +91,8 @@ async def test_the_inbox_walks_along_indexes_however_many_reviews_are_open(place
             after = (page[-1].opened_at, page[-1].id)
     expected = [n for n in range(1, MANY + 1) if n % 20 in (3, 4, 5) and n % 40 != 3]
     assert seen == [f"r-filled-{n}" for n in expected]
-    params = {"workflows": ["filled"], "roles": ["role-3"], "me": "me", "at": "-infinity", "id": "", "most": 50}
-    plan = _plan(place.database, lists._MINE, params)
+    query = {"workflows": ["filled"], "roles": ["role-3"], "me": "me", "at": "-infinity", "id": "", "most": 50}
+    plan = _plan(place.database, lists._MINE, query)
     assert "reviews_open" in plan
     assert "Seq Scan" not in plan
     due = _plan(
@@ -123,6 +123,7 @@ async def test_cases_come_page_by_page_the_newest_first(place: Deployment) -> No
 
 
 async def test_entries_are_found_by_person_kind_time_and_workflow(place: Deployment) -> None:
+    place.watch.forward(1)
     case = await place.started(place.sessions["pat"])
     await place.decide("ada", await place.open_review(case), "approved")
     audrey, ada = place.sessions["audrey"], place.sessions["ada"]

@@ -213,6 +213,8 @@ async def test_an_api_key_attests_where_its_word_is_accepted(place: Deployment) 
     asked = {"decision": "approved", "shown_digest": shown.shown_digest}
     with pytest.raises(ForbiddenError, match="never signs"):
         await place.desk.decide(key, review, asked, credential("ada"))
+    with pytest.raises(ForbiddenError, match="never signs"):
+        await place.desk.begin_signing(key, review, asked)
     assert (await place.desk.attest(key, review, asked)).outcome is None
     assert (await place.decide("ada", review, "approved")).outcome == "approved"
     await place.work(case)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.casestate import Asked
 from countersign.audit.chain import START, Checked, Link, check_entry
 from countersign.audit.entry import SYSTEM, Actor, CheckpointRef, Entry, EntryDraft, Workflow
 from countersign.audit.governed import CaseReplay
-from countersign.audit.keys import FileKey
+from countersign.audit.keys import FileKey, Ring
 from countersign.audit.mandates import actor_of
 from countersign.audit.reviews import Review
 from countersign.audit.standing import Directory, part_digest, version_of
@@ -63,7 +65,8 @@ def question_gate(**members: Any) -> dict[str, Json]:
         decision("approved", releases=True, write="$values.answer", values={"type": "object"}),
         decision("rejected", releases=False, write="no"),
     ]
-    return gate("asked", "interrupt", "ask", decisions=answers, **members)
+    where = {"name": "asked", "when": "interrupt", "node": "ask", "decisions": answers}
+    return gate(**(where | members))
 
 
 def policy(*gates: dict[str, Json], **members: Any) -> dict[str, Json]:
@@ -91,15 +94,39 @@ def person(who: str, role: str | None = None) -> Actor:
     return Actor(who, "session+password", role or ROLES.get(who))
 
 
+class Deployment(NamedTuple):
+    """Of which log a case is, and who signs."""
+
+    origin: str = ORIGIN
+    deployment: FileKey = DEPLOYMENT
+    graph: FileKey = GRAPH
+    ring: Ring = RING
+
+
+MADE_UP = Deployment()
+_of: ContextVar[Deployment] = ContextVar("deployment", default=MADE_UP)
+
+
+@contextmanager
+def deployed(deployment: Deployment) -> Iterator[None]:
+    """Make whatever case is written inside the block one of this deployment."""
+    token = _of.set(deployment)
+    try:
+        yield
+    finally:
+        _of.reset(token)
+
+
 class World:
     """A deployment with one case: `@system` and the case's trail, each entry a second behind the one before."""
 
     def __init__(self, document: Mapping[str, Json] | None = None) -> None:
+        self.of = _of.get()
         self.policy: dict[str, Json] = dict(document or policy())
         self.now = WHEN
         self.entries: list[Entry] = []
         self.system: list[Entry] = []
-        self.order: list[tuple[Entry, FileKey]] = []
+        self.order: list[Entry] = []
         """All entries of both trails, as they were written."""
         self.places: dict[str, dict[str, Json]] = {}
         self.workflow = Workflow(NAME, "")
@@ -109,6 +136,10 @@ class World:
         self.run = ""
         self.runs = 0
         self.nonces = 0
+        self._directory = Directory()
+        self._replay = CaseReplay(self.of.origin, TRAIL, self._directory)
+        self._known = [0, 0]
+        self._links = [START, START]
         for who in ROLES:
             self.person(who)
         for who, role in ROLES.items():
@@ -175,9 +206,11 @@ class World:
     def _append(self, entries: list[Entry], draft: EntryDraft, signer: FileKey) -> Entry:
         self.later(1)
         salt = hashlib.sha256(f"{draft.trail} {len(entries)}".encode()).digest()
-        entry = sealed(draft, entries[-1] if entries else None, signer=signer, occurred_at=self.now, salt=salt)
+        key = self.of.graph if signer is GRAPH else self.of.deployment
+        last = entries[-1] if entries else None
+        entry = sealed(draft, last, signer=key, occurred_at=self.now, salt=salt, origin=self.of.origin)
         entries.append(entry)
-        self.order.append((entry, signer))
+        self.order.append(entry)
         return entry
 
     def act(self, kind: str, who: str, role: str | None = None, *, via: str = "session+password", **fields: Any) -> int:
@@ -277,11 +310,15 @@ class World:
     # What people do in reviews
 
     def replay(self) -> CaseReplay:
-        """Return the replay of the case so far, whatever is wrong with it."""
-        case = CaseReplay(ORIGIN, TRAIL, directory(self))
-        for checked in walked(self.entries):
-            case.feed(checked)
-        return case
+        """Return the replay of the case so far, whatever is wrong with it. It goes on with the case."""
+        for checked in walked(self.system[self._known[0] :], self._links[0], self.of):
+            self._directory.feed(checked)
+            self._links[0] = checked.link
+        for checked in walked(self.entries[self._known[1] :], self._links[1], self.of):
+            self._replay.feed(checked)
+            self._links[1] = checked.link
+        self._known = [len(self.system), len(self.entries)]
+        return self._replay
 
     def asks(self) -> list[Asked]:
         return self.replay().case.asks()
@@ -311,11 +348,11 @@ class World:
     def known(self, review: str) -> Review:
         return self.replay().case.reviews[review]
 
-    def view(self, review: str, **changes: Any) -> dict[str, Json]:
+    def view(self, review: str) -> dict[str, Json]:
         known = self.known(review)
-        view: dict[str, Json] = {
+        return {
             "spec": "countersign/view/1",
-            "origin": ORIGIN,
+            "origin": self.of.origin,
             "case": TRAIL,
             "workflow": self.workflow.as_json(),
             "review": review,
@@ -324,11 +361,10 @@ class World:
             "checkpoint": {"id": known.checkpoint.id, "ns": known.checkpoint.ns},
             "state": {"dose": 5},
         }
-        return view | changes
 
-    def look(self, who: str, review: str = "r-1", **changes: Any) -> str:
+    def look(self, who: str, review: str = "r-1", view: dict[str, Json] | None = None) -> str:
         """Show the review to somebody, and return the digest of what they saw."""
-        view = self.view(review, **changes)
+        view = view or self.view(review)
         digest = shown_digest(SALT, view).hex()
         payload: dict[str, Json] = {"salt": SALT.hex(), "view": view}
         self.act("review.viewed", who, detail={"review": review, "shown_digest": digest}, payload=payload)
@@ -356,7 +392,7 @@ class World:
         role = role or ROLES[who]
         reason: dict[str, Json] = {"text": text, "values": dict(values or {})}
         members: dict[str, Any] = {
-            "origin": ORIGIN,
+            "origin": self.of.origin,
             "trail": TRAIL,
             "review": review,
             "shown_digest": bytes.fromhex(digest),
@@ -417,7 +453,7 @@ class World:
         """Sign an annotation."""
         self.nonces += 1
         members: dict[str, Any] = {
-            "origin": ORIGIN,
+            "origin": self.of.origin,
             "trail": TRAIL,
             "review": annotation_of(refers),
             "shown_digest": bytes(32),
@@ -446,26 +482,25 @@ class World:
         return self.add(kind, actor=SYSTEM, detail=changed).seq
 
 
-def walked(entries: Sequence[Entry]) -> list[Checked]:
+def walked(entries: Sequence[Entry], link: Link = START, of: Deployment = MADE_UP) -> list[Checked]:
     checked: list[Checked] = []
-    link: Link = START
     for entry in entries:
-        checked.append(check_entry(entry, after=link, origin=ORIGIN, ring=RING))
+        checked.append(check_entry(entry, after=link, origin=of.origin, ring=of.ring))
         link = checked[-1].link
     return checked
 
 
 def directory(world: World) -> Directory:
     made = Directory()
-    for checked in walked(world.system):
+    for checked in walked(world.system, of=world.of):
         made.feed(checked)
     return made
 
 
 def problems(world: World) -> list[str]:
     """Return what verification says of a case, in sentences without the place."""
-    case = CaseReplay(ORIGIN, TRAIL, directory(world))
-    found = [error for checked in walked(world.entries) for error in case.feed(checked)]
+    case = CaseReplay(world.of.origin, TRAIL, directory(world))
+    found = [error for checked in walked(world.entries, of=world.of) for error in case.feed(checked)]
     assert all((error.check, error.trail) == ("authority", TRAIL) and error.seq for error in found)
     return [error.message for error in found]
 
