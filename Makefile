@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench lint format lock clean
+.PHONY: demo serve test drill bench lint format lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements/dev.lock pyproject.toml
@@ -18,10 +18,19 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/countersign demo
 
+# The sample's workflows on this machine only, and what to paste into another shell.
+serve: $(STAMP)
+	@$(BIN)/countersign serve --config service/samples --try-out
+
 # Whoever turned it off in general has it here: the assertions of 480 modules are written out only once.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# More of what the suite does a little of: COUNTERSIGN_DRILL multiplies it.
+drill: export COUNTERSIGN_DRILL ?= 1000
+drill: $(STAMP)
+	$(BIN)/python -m pytest tests/integration/test_api_fuzz.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/case.py

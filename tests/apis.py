@@ -68,7 +68,7 @@ async def served_here(database: Database, **settings: Any) -> AsyncIterator[Api]
     server = Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5))
     server.app = app
     with socket.create_server(("127.0.0.1", 0)) as bound:
-        thread = threading.Thread(target=lambda: (server.run(sockets=[bound]), ready.set()))
+        thread = threading.Thread(target=_run, args=(server, bound, ready))
         thread.start()
         try:
             ready.wait()
@@ -79,3 +79,10 @@ async def served_here(database: Database, **settings: Any) -> AsyncIterator[Api]
         finally:
             server.should_exit = True
             thread.join()
+
+
+def _run(server: Server, bound: socket.socket, ready: threading.Event) -> None:
+    try:
+        server.run(sockets=[bound])
+    finally:
+        ready.set()  # also where it did not begin: nobody waits for it then

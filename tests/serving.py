@@ -36,6 +36,7 @@ class Server:
     """One running server, and who is signed in there."""
 
     url: str
+    database: Database
     process: subprocess.Popen[str]
     said: list[str]
     clients: dict[str, httpx.Client] = field(default_factory=dict)
@@ -126,7 +127,7 @@ def served(database: Database, config: Path, *options: str) -> Iterator[Server]:
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()))
     reader.start()
-    server = Server("", process, [])
+    server = Server("", database, process, [])
     try:
         server.url = _listening(server)
         yield server

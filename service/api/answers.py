@@ -32,6 +32,8 @@ from ..errors import ConflictError, InvalidError
 HEADER = "idempotency-key"
 SECRET = "answer_holds_credential"  # noqa: S105 - the name of an option
 """The member of a route's `opt` that says so."""
+NAME, AGAIN = "idempotency_name", "idempotency_again"
+"""What is said in the state of such a request: bytes that only this caller's key gives, and whether it may be done."""
 KEPT_FOR = timedelta(days=1)
 _LONGEST = 200
 _PATIENCE, _PAUSE = 10.0, 0.05  # seconds that a retry waits for the first request, and between two looks
@@ -85,8 +87,10 @@ class Answers:
         framed = b"".join(len(part).to_bytes(8) + part for part in parts)
         return hmac.digest(self._secret, framed, "sha256")
 
-    async def take(self, principal: str, key: str, request: bytes) -> Kept | None:
-        """Return the answer that was given under this key, or None where the caller has to make it now.
+    async def take(self, principal: str, key: str, request: bytes) -> Kept | bool:
+        """Return the answer that was given under this key, or whether the caller, who has to make it, is not the first.
+
+        True: another server began it and was ended before it had answered, so that it may be done already.
 
         Raises InvalidError where the key belongs to another request, ConflictError where the first one still runs.
         """
@@ -94,9 +98,9 @@ class Answers:
             patience.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
             try:
                 while True:
-                    done, kept = await self._try(principal, key, request)
-                    if done:
-                        return kept
+                    found = await self._try(principal, key, request)
+                    if found is not None:
+                        return found
                     await asyncio.sleep(_PAUSE)
             except TimeoutError:
                 pass
@@ -106,15 +110,16 @@ class Answers:
             facts={"cause": "in-progress"},
         )
 
-    async def _try(self, principal: str, key: str, request: bytes) -> tuple[bool, Kept | None]:
+    async def _try(self, principal: str, key: str, request: bytes) -> Kept | bool | None:
+        """Return what `take` does; None where the first still runs."""
         now = self._clock()
         async with self._pool.connection() as conn:
             taken = await conn.execute(_TAKE, (principal, key, request, self._mine, now))
             if await taken.fetchone():
-                return True, None
+                return False
             row = await (await conn.execute(_LOOK, (principal, key))).fetchone()
             if row is None:
-                return False, None
+                return None
             kept = Kept(*row)
             old = kept.made_at < now - KEPT_FOR
             if not old and not hmac.compare_digest(kept.request, request):
@@ -124,11 +129,12 @@ class Answers:
                     facts={"place": HEADER},
                 )
             if kept.status is not None and not old:
-                return True, kept
+                return kept
             if kept.status is None and await self._alive(conn, kept.headers):
-                return False, None
+                return None
             where = (self._mine, now, request, principal, key, kept.status, kept.headers)
-            return bool(await (await conn.execute(_TAKE_OVER, where)).fetchone()), None
+            taken_over = await (await conn.execute(_TAKE_OVER, where)).fetchone()
+            return kept.status is None if taken_over else None
 
     async def _alive(self, conn: AsyncConnection[Any], owner: bytes) -> bool:
         row = await (await conn.execute(_ALIVE, (int.from_bytes(owner),))).fetchone()
@@ -171,10 +177,11 @@ class IdempotencyMiddleware(ASGIMiddleware):
         path = scope["path"].encode("utf-8", "surrogateescape")
         request = answers.digest(path, scope.get("query_string", b""), body)
         kept = await answers.take(principal, name, request)
-        if kept is not None:
+        if isinstance(kept, Kept):
             await _replay(kept, send, secret=bool(scope["route_handler"].opt.get(SECRET)))
             return
-        scope["state"]["idempotency"] = answers.digest(b"id", principal.encode(), name.encode())
+        scope["state"][AGAIN] = kept
+        scope["state"][NAME] = answers.digest(b"id", principal.encode(), name.encode())
         recorder = _Recorder(send)
         try:
             await next_app(scope, again, recorder)

@@ -74,6 +74,6 @@ def _seal(target: Database, stop: threading.Event) -> None:
             _log.error("The log is not sealed: %s %s", error.message, error.remedy)
         except psycopg.Error as error:
             _log.error("The log is not sealed: %s", " ".join(explain(error)))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the server goes on
             _log.exception("The log is not sealed; it is tried again.")
         stop.wait(_AGAIN)

@@ -14,6 +14,7 @@ from msgspec import convert, structs
 from ..cases.rows import CASE_STATUSES, CaseRow
 from ..errors import ConflictError
 from ..identity.caller import Caller
+from .answers import NAME
 from .callers import CallerRequest
 from .details import detail
 from .forms import (
@@ -60,7 +61,7 @@ async def start(
     with the reviews that are open and what its graph has found.
     """
     service: Service = state.service
-    name = request.scope["state"].get("idempotency")
+    name = request.scope["state"].get(NAME)
     case = await service.desk.start(request.user, data.workflow, data.input, data.case_number, data.config, name=name)
     return await _answer(service, request.user, case, prefer)
 

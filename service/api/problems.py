@@ -88,6 +88,7 @@ TABLE: dict[type[Exception], Problem] = {
     VerificationError: DAMAGED,
     psycopg.OperationalError: UNAVAILABLE,
     psycopg.InterfaceError: UNAVAILABLE,
+    RecursionError: MALFORMED,
     PoolTimeout: UNAVAILABLE,
     PoolClosed: UNAVAILABLE,
     Exception: INCIDENT,
@@ -109,6 +110,8 @@ def _of_any(error: Exception) -> ProblemDetailsException:
     problem = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
     if isinstance(error, RequestError):
         return _document(problem, error.message, remedy=error.remedy, facts=error.facts)
+    if isinstance(error, RecursionError):
+        return _document(problem, "The request is nested too deeply.", remedy="Send flatter values.")
     return _incident(problem, error)
 
 

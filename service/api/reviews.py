@@ -11,11 +11,14 @@ from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
+from countersign.audit.kinds import Kind
+
 from ..cases import rights, signing
 from ..cases.lists import review_row
 from ..cases.rows import REVIEW_STATUSES
 from ..errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from ..identity.caller import Caller
+from .answers import AGAIN
 from .callers import CallerRequest
 from .cases import credential_of, found_of, waited
 from .details import detail
@@ -140,8 +143,10 @@ async def decide(
     and what has changed.
     """
     service: Service = state.service
-    async with _of_readers(service, request.user, review):
-        done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
+    done = await _done_before(request, service, review, data)
+    if done is None:
+        async with _of_readers(service, request.user, review):
+            done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
     return await _signed(service, request.user, done, prefer)
 
 
@@ -181,6 +186,31 @@ async def comment(request: CallerRequest, state: State, review: ReviewPath, data
     async with _of_readers(service, request.user, review):
         seq = await service.desk.comment(request.user, review, data.text)
     return await _recorded(service, review, seq)
+
+
+async def _done_before(request: CallerRequest, service: Service, review: str, data: Decide) -> signing.SignedOff | None:
+    """Return what the caller signed with this very request, if a server was ended before it could say so."""
+    if not request.scope["state"].get(AGAIN):
+        return None
+    caller = request.user
+    case = (await service.desk.review(caller, review)).row.case
+    entries = [checked.body for checked in await service.desk.trail(caller, case)]
+    mine = [
+        body.seq
+        for body in entries
+        if body.kind == Kind.REVIEW_SIGNED
+        and (body.actor.id, body.detail["review"]) == (caller.id, review)
+        and (body.detail["decision"], body.detail["shown_digest"]) == (data.decision, data.shown_digest)
+    ]
+    if not mine:
+        return None
+    decided = [body for body in entries if body.kind == Kind.REVIEW_DECIDED and body.detail["review"] == review]
+    last = next((body for body in decided if body.seq > mine[-1]), None)
+    concluded = last is not None and last.seq == mine[-1] + 1
+    outcome = str(last.detail["outcome"]) if last is not None and concluded else None
+    return signing.SignedOff(
+        case, review, mine[-1], data.decision, outcome, last.seq if last is not None and concluded else None
+    )
 
 
 @asynccontextmanager
