@@ -73,7 +73,8 @@ def say_authority(report: Report) -> None:
     """Say how many governed cases were replayed, where there are any."""
     if not report.governed and not report.unjudged:
         return
-    said = f"{report.governed} governed {'case' if report.governed == 1 else 'cases'} replayed against their policies"
+    cases, policies = ("case", "its policy") if report.governed == 1 else ("cases", "their policies")
+    said = f"{report.governed} governed {cases} replayed against {policies}"
     if report.unjudged:
         report.indeterminate = True
         report.say(

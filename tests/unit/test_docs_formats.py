@@ -46,6 +46,7 @@ from countersign.audit.verify import Counts, Report
 from countersign.audit.verify_bundle import verify_bundle
 from countersign.audit.vouching import say_log
 from countersign.reports.files import trail_csv
+from unit import docs_governed
 from unit.docs_bundle import bundle_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
@@ -195,6 +196,7 @@ def _exported(draft: EntryDraft) -> Entry:
 BUNDLE, BUNDLE_SHOWN = bundle_of(KEYS, TRAIL, _exported, ORIGIN, LOG_KEY, NOON + timedelta(minutes=4))
 COMPUTED: dict[str, str] = {
     **BUNDLE_SHOWN,
+    **docs_governed.computed(ORIGIN, NOON + timedelta(minutes=9)),
     "canonical": canonical({"b": 2, "a": [True, None, 'é "\n'], "\ufb00": 1, "\U0001f600": -1}).decode(),
     "tags": canonical(tagged(TAGGED, None)).decode(),  # type: ignore[arg-type]
     "keys": "\n".join(
@@ -322,6 +324,20 @@ def test_the_examples_would_not_pass_with_one_member_changed(change: bytes) -> N
     with pytest.raises(VerificationError) as caught:
         check_entry(changed, after=START, origin=ORIGIN, ring=ring)
     assert caught.value.check == "signature"
+
+
+def test_a_stranger_finds_the_version_of_the_policy_on_the_page() -> None:
+    parts, version = SHOWN["policy-version"].split("\n")
+    assert hashlib.sha256(parts.encode()).hexdigest()[:32] == version
+    document = json.dumps(json.loads(SHOWN["policy"]), separators=(",", ":"), sort_keys=True).encode()
+    assert json.loads(parts)["parts"]["policy"] == hashlib.sha256(document).hexdigest()
+
+
+@pytest.mark.parametrize(("name", "member"), [("view", "shown_digest"), ("reason", "reason_digest")])
+def test_a_stranger_finds_what_the_statement_covers(name: str, member: str) -> None:
+    salt, digest = (line.split("  ")[-1].strip() for line in SHOWN[f"{name}-digest"].split("\n"))
+    assert hashlib.sha256(bytes.fromhex(salt) + SHOWN[name].encode()).hexdigest() == digest
+    assert json.loads(SHOWN["statement"])[member] == digest
 
 
 def test_every_kind_and_every_member_of_its_detail_is_on_the_page() -> None:

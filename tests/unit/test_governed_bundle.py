@@ -52,7 +52,7 @@ def test_an_honest_case_passes_with_what_it_rests_on(name: str) -> None:
     assert {
         "what": "authority",
         "status": "checked",
-        "detail": "1 governed case replayed against their policies",
+        "detail": "1 governed case replayed against its policy",
     } in report.trust
     assert len(relied(log)) < len(log.trail("@system"))
 
