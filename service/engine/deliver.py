@@ -33,6 +33,7 @@ from countersign.audit.values import listed
 
 from .gates import Governed
 from .locks import BusyError, Locks
+from .room import Room
 from .trail import Trail, held_back
 from .values import untagged
 
@@ -61,6 +62,7 @@ class Engine:
     attempts: int
     """How often a mandate is tried before its case is left as failed."""
     trails: Recent[str, list[Checked]] = field(default_factory=lambda: Recent(128))
+    room: Room = field(default_factory=Room)
     spoiled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a run was broken off, so that something of it may still be at work in a thread of this process."""
 
@@ -131,8 +133,11 @@ class _Step:
         """Take the step, and return whether another one may follow. What fails for good is recorded."""
         try:
             actor = actor_of(self.mandate.seq)
-            with acting_as(actor.id, via=actor.via):
-                return await self._take()
+            # A run that was lost may have taken its process with it, and whoever was at work there: now it is alone.
+            beside = self.delivery.engine.room.alone if self._was_lost() else self.delivery.engine.room.together
+            async with beside():
+                with acting_as(actor.id, via=actor.via):
+                    return await self._take()
         except VerificationError:
             return False  # refused, and on record
         except (LaterError, psycopg.OperationalError) as error:
@@ -142,8 +147,9 @@ class _Step:
             return False
 
     def _check_attempts(self) -> None:
-        if self.delivery.attempt >= self.delivery.engine.attempts:
-            raise LostRunError(f"It was tried {self.delivery.attempt} times.")
+        begun = self.trail.runs_under(self.mandate.seq)
+        if begun >= self.delivery.engine.attempts:
+            raise LostRunError(f"It was begun {begun} times, and lost with its worker each time.")
 
     async def _take(self) -> bool:
         if self._was_lost():

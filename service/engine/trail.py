@@ -12,7 +12,7 @@ from countersign.audit.chain import Checked
 from countersign.audit.entry import CheckpointRef, Workflow
 from countersign.audit.gates import Policy
 from countersign.audit.kinds import Kind
-from countersign.audit.mandates import Mandate
+from countersign.audit.mandates import Mandate, actor_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,12 @@ class Trail:
         payload = self.entries[0].payload
         found = payload.get("config") if isinstance(payload, dict) else None
         return found if isinstance(found, dict) else {}
+
+    def runs_under(self, mandate: int) -> int:
+        """Return how many runs were begun under a mandate."""
+        begins = (Kind.RUN_STARTED, Kind.RUN_RESUMED)
+        actor = actor_of(mandate)
+        return sum(entry.body.kind in begins and entry.body.actor == actor for entry in self.entries[mandate:])
 
     def replay(self, policy: Policy) -> CaseRuns:
         """Return where the case stands under its policy."""

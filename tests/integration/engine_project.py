@@ -21,6 +21,7 @@ from countersign.service.config.look import describe_in_child
 from countersign.service.config.model import Config
 from countersign.service.engine.children import Workers
 from countersign.service.engine.jobs import defer_mandate
+from countersign.service.engine.repair import repair
 from countersign.service.engine.settings import WorkerSettings, worker_environment
 from integration.delivering import Case
 
@@ -200,6 +201,24 @@ class Project:
 
 
 @asynccontextmanager
+async def repairing(database: Database) -> AsyncIterator[None]:
+    """Repair jobs again and again inside the block, as the server does."""
+
+    async def go_on() -> None:
+        async with await AsyncConnection.connect(database.service_url, autocommit=True) as conn:
+            while True:
+                await repair(conn)
+                await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@asynccontextmanager
 async def settling(database: Database) -> AsyncIterator[AsyncConnection[Any]]:
     """Yield a connection that hears when there is something to settle."""
     async with await AsyncConnection.connect(database.service_url, autocommit=True) as conn:
@@ -214,7 +233,8 @@ async def settled(conn: AsyncConnection[Any], case: Case, kind: str) -> None:
     async for heard in conn.notifies(timeout=90):
         if heard.payload == case.id and case.kinds()[-1] == kind:
             return
-    raise AssertionError(f"nothing of case {case.id} was settled but {case.kinds()}")
+    failed = [(entry.body.detail, entry.payload) for entry in case.entries() if entry.body.kind == "run.failed"]
+    raise AssertionError(f"nothing of case {case.id} was settled but {case.kinds()} {failed}")
 
 
 def said(case: Case) -> dict[str, Any]:

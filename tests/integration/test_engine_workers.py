@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from conftest import Database
 from countersign.service.engine.repair import Outstanding, defer_missing, repair
 from integration.delivering import worker_home
-from integration.engine_project import Project, said, settled, settling
+from integration.engine_project import Project, repairing, said, settled, settling
 
 pytestmark = pytest.mark.long
 
@@ -46,7 +46,7 @@ async def test_what_a_node_does_harms_its_own_case_only(project: Project, conn: 
     """One that raises, returns rubbish, waits for ever, blocks its thread or ends the process; and good ones beside."""
     bad = {deed: project.case() for deed in BAD}
     good = [project.case() for _ in range(4)]
-    async with project.workers(2), repairing(conn, project.database):
+    async with project.workers(2), repairing(project.database):
         for deed, case in bad.items():
             await project.begin(conn, case, do=deed)
         for case in good:
@@ -110,7 +110,7 @@ async def test_a_killed_worker_is_repaired_at_once(
         (tmp_path / "go").touch()
         await settled(conn, case, "interrupt.raised")
 
-        assert {name.split(".")[0] for name in os.listdir(tmp_path) if name != "go"} == {case.state()["result"]}
+        assert {name.split(".")[0] for name in came(tmp_path)} == {case.state()["result"]}
         mandate = case.decide({"update": None})
         wanted = Outstanding(case.id, mandate, project.workflow.name, project.workflow.version)
         async with conn.transaction():
@@ -142,28 +142,13 @@ def jobs(database: Database) -> list[tuple[Any, ...]]:
     return database.query("SELECT status::text, lock FROM procrastinate_jobs")
 
 
-class repairing:  # noqa: N801 - used as a function
-    """Repairs jobs again and again inside the block, as the server does."""
-
-    def __init__(self, conn: AsyncConnection[Any], database: Database) -> None:
-        self.url = database.service_url
-
-    async def __aenter__(self) -> None:
-        self.task = asyncio.create_task(self._repair())
-
-    async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        await asyncio.wait({self.task})
-
-    async def _repair(self) -> None:
-        async with await AsyncConnection.connect(self.url, autocommit=True) as conn:
-            while True:
-                await repair(conn)
-                await asyncio.sleep(0.1)
+def came(folder: Path) -> list[str]:
+    """Return the key and process of each node that came to hold."""
+    return [path.name for path in folder.iterdir() if path.name != "go"]
 
 
 async def _there(folder: Path, number: int) -> None:
     """Wait until so many processes came to the node that holds."""
     async with asyncio.timeout(60):
-        while len([name for name in os.listdir(folder) if name != "go"]) < number:
+        while len(came(folder)) < number:  # noqa: ASYNC110 - it is another process that comes
             await asyncio.sleep(0.02)
