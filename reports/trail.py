@@ -90,6 +90,23 @@ def _paused(detail: Members, payload: Members) -> str:
     return f"waits; questions open: {len(detail.get('interrupts', payload.get('interrupts', [])))}"
 
 
+def _decided(detail: Members, payload: Members) -> str:
+    text = (payload.get("reason") or {}).get("text", "")
+    return f"{detail.get('decision')}, stage {detail.get('stage')}" + (f": {text}" if text else "")
+
+
+def _opened(detail: Members, _: Members) -> str:
+    gate = detail.get("gate")
+    return f"{detail.get('when')} {', '.join(detail.get('nodes', []))}, " + (
+        f"gate {gate}" if gate is not None else "for which the policy names no gate"
+    )
+
+
+def _reason(_: Members, payload: Members) -> str:
+    reason = payload.get("reason")
+    return str(reason) if isinstance(reason, str) else ""
+
+
 def _message(_: Members, payload: Members) -> str:
     return str(payload.get("message", ""))
 
@@ -106,6 +123,25 @@ _SAYINGS: Mapping[str, Callable[[Members, Members], str]] = {
     "run.failed": _message,
     "run.refused": _message,
     "trail.adopted": lambda _, payload: f"taken in as found, {len(payload.get('rows', []))} rows bound",
+    "case.opened": lambda _, payload: f"begins with {plain(payload.get('input'))}",
+    "case.corrected": lambda detail, payload: f"{plain(payload.get('values'))}: {_reason(detail, payload)}",
+    "case.redirected": lambda detail, payload: f"to {detail.get('to')}: {_reason(detail, payload)}",
+    "case.moved": lambda detail, payload: f"from version {detail.get('from')}: {_reason(detail, payload)}",
+    "case.retried": _reason,
+    "case.stopped": _reason,
+    "case.annotated": lambda _, payload: str(payload.get("text", "")),
+    "review.opened": _opened,
+    "review.reopened": lambda detail, _: f"since entry {detail.get('cause')} changed what was under review",
+    "review.closed": lambda detail, _: f"since entry {detail.get('cause')}",
+    "review.signed": _decided,
+    "review.attested": _decided,
+    "review.refused": lambda detail, _: f"refused: {detail.get('cause')}",
+    "review.withdrawn": lambda detail, payload: f"entry {detail.get('signed')}: {_reason(detail, payload)}",
+    "review.decided": lambda detail, _: f"{detail.get('outcome')}, by {detail.get('by')}",
+    "review.escalated": lambda detail, _: f"to {detail.get('to')}, due {detail.get('due')}",
+    "review.reminded": lambda detail, _: f"due {detail.get('due')}",
+    "review.expired": lambda detail, _: f"due {detail.get('due')}",
+    "review.commented": lambda _, payload: str(payload.get("text", "")),
     "key.introduced": lambda detail, _: f"key for {', '.join(detail.get('kinds', []))}",
 }
 
