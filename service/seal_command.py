@@ -23,6 +23,7 @@ from .database import Database
 from .seal_witnesses import Witnessing
 from .time_tokens import TokenPlan, stamping
 
+Say = Callable[[str], object]
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0  # seconds between two tries to reach a database that went away
 PATIENCE = 0.25
 """Seconds between two looks at the database: a head comes at most that, and one batch, after the append."""
@@ -41,19 +42,24 @@ def seal_entries(target: Database, *, watch: bool, policy: Path | None = None, t
         if watch:
             return seal_until(target, stop, policy=policy, tokens=tokens)
         with stamping(target, tokens, watch=False) as stamp:
-            return _session(target, policy, stamp, None, lambda: None)
+            return _session(target, policy, stamp, None, lambda: None, click.echo)
 
 
 def seal_until(
-    target: Database, stop: threading.Event, *, policy: Path | None = None, tokens: TokenPlan | None = None
+    target: Database,
+    stop: threading.Event,
+    *,
+    policy: Path | None = None,
+    tokens: TokenPlan | None = None,
+    say: Say = click.echo,
 ) -> bool:
-    """Seal until `stop` is set, as `seal_entries` does when it watches; in any thread."""
+    """Seal until `stop` is set, as `seal_entries` does when it watches; in any thread. `say` is told of every head."""
     with stamping(target, tokens, watch=True) as stamp:
         pause, begun = _FIRST_PAUSE, threading.Event()
         while True:
             begun.clear()
             try:
-                return _session(target, policy, stamp, stop, begun.set)
+                return _session(target, policy, stamp, stop, begun.set, say)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 # Whoever cannot begin is told so; who was sealing goes on as soon as there is a database again.
                 if not begun.is_set() and pause == _FIRST_PAUSE:
@@ -71,13 +77,14 @@ def _session(
     stamp: Callable[[TreeHead], object],
     stop: threading.Event | None,
     begun: Callable[[], None],
+    say: Say,
 ) -> bool:
     """Seal on one connection, until `stop` is set; without it, once. `begun` is told when the first head is there."""
     with psycopg.connect(target.app_url, autocommit=True, connect_timeout=10) as conn:
         sealer = open_sealer(conn, target.home)
         witnesses = Witnessing(conn, sealer, policy)
         try:
-            return _seal(conn, sealer, witnesses, stamp, stop, begun)
+            return _seal(conn, sealer, witnesses, stamp, stop, begun, say)
         except VerificationError as error:
             if error.check != "witness":
                 raise
@@ -95,10 +102,11 @@ def _seal(
     stamp: Callable[[TreeHead], object],
     stop: threading.Event | None,
     begun: Callable[[], None],
+    say: Say,
 ) -> bool:
     witnesses.check()
     sealer.sweep(conn)
-    done = _told(sealer.seal(conn, before=witnesses.check), always=True)
+    done = _told(sealer.seal(conn, before=witnesses.check), say, always=True)
     begun()
     stamp(done.head)
     if stop is None:
@@ -108,16 +116,16 @@ def _seal(
         while not stop.wait(PATIENCE):
             witnesses.check()
             if sealer.waiting(conn):
-                done = _told(sealer.seal(conn, before=witnesses.check), always=False)
+                done = _told(sealer.seal(conn, before=witnesses.check), say, always=False)
                 stamp(done.head)
                 witnesses.tell()
         witnesses.check()
     return not done.refused
 
 
-def _told(done: Sealed, *, always: bool) -> Sealed:
+def _told(done: Sealed, say: Say, *, always: bool) -> Sealed:
     if done.entries or always:
-        click.echo(f"Sealed {done.entries} entries; the log has {done.head.size}, root {done.head.root.hex()}")
+        say(f"Sealed {done.entries} entries; the log has {done.head.size}, root {done.head.root.hex()}")
     for error in done.refused:
         click.echo(f"countersign: {error.message}", err=True)
         click.echo(f"  {error.remedy}", err=True)

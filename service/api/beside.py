@@ -69,7 +69,7 @@ def _seal(target: Database, stop: threading.Event) -> None:
     # What keeps it from sealing keeps nobody from working: entries wait, and `verify` says how many are not sealed.
     while not stop.is_set():
         try:
-            seal_until(target, stop)
+            seal_until(target, stop, say=_log.info)
         except AuditError as error:
             _log.error("The log is not sealed: %s %s", error.message, error.remedy)
         except psycopg.Error as error:
