@@ -356,12 +356,12 @@ class CaseRuns:
         edit = self.mandates.get(self._acted)
         if run is None and self.run is not None and self.run.ended is None:
             run = self.run  # lost to a crash, and what is due there is recorded in its place
-        if run is not None and run is self.run and run.ended in (None, Kind.INTERRUPT_RAISED):
+        if edit is not None and not (edit.over or edit.doing.ran) and edit.doing.updated == place.id:
+            edit.over = True
+        elif run is not None and run is self.run and run.ended in (None, Kind.INTERRUPT_RAISED):
             run.ended = Kind.INTERRUPT_RAISED
             if run.mandate is not None:
                 run.mandate.over = True
-        elif edit is not None and not edit.over and edit.doing.updated == place.id:
-            edit.over = True
         elif self.pending:
             self.pending[0].over = True  # it would go on, and a gate is due again that nobody released
         else:

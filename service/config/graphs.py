@@ -29,16 +29,12 @@ _OURS = "COUNTERSIGN_"
 class Loaded:
     """What an address led to: a graph or a builder (or whatever stood there), its module, and what came in with it.
 
-    `appeared` are the names of the modules that were imported for it in this process, its own among them.
+    `appeared` are the names of the modules that were imported for it, as far as this process had none of them before.
     """
 
     graph: Any
     module: ModuleType
     appeared: frozenset[str]
-
-
-# What was imported for a module when it was loaded first: a second graph of the same file brings nothing new in.
-_appeared: dict[str, frozenset[str]] = {}
 
 
 def split_address(target: str) -> tuple[str, str]:
@@ -59,7 +55,7 @@ def load_graph(address: GraphAddress, folders: tuple[Path, ...] = ()) -> Loaded:
     for folder in reversed((address.folder, *folders)):
         _importable(folder)
     module = _module(address)
-    _appeared.setdefault(module.__name__, frozenset(sys.modules) - before | {module.__name__})
+    appeared = frozenset(sys.modules) - before
     found: Any = module
     for part in address.attribute.split("."):
         if not hasattr(found, part):
@@ -67,7 +63,7 @@ def load_graph(address: GraphAddress, folders: tuple[Path, ...] = ()) -> Loaded:
         found = getattr(found, part)
     if not isinstance(found, (Pregel, StateGraph, type)) and callable(found):
         found = _made(str(address), found)
-    return Loaded(found, module, _appeared[module.__name__])
+    return Loaded(found, module, appeared)
 
 
 def load_workflow(config: Config, workflow: WorkflowConfig) -> Loaded:

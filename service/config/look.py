@@ -21,7 +21,7 @@ from countersign.audit.errors import ConfigurationError
 
 from .graphs import Loaded, compiled, folders_of, graph_environment, load_graph
 from .model import Config, GraphAddress, WorkflowConfig
-from .sources import CodePlan, code_document, packages_document
+from .sources import CodePlan, check_told, code_document, packages_document
 from .structure import shape_of_json, structure
 from .version import Description, Looked, described
 
@@ -59,13 +59,15 @@ def describe_in_child(
 def look(request: Mapping[str, Any]) -> dict[str, Json]:
     """Return what the child answers to a request: the three documents and the shape. Imports the graph.
 
-    Raises ConfigurationError as `load_graph` and `describe` do.
+    Raises ConfigurationError as `load_graph` and `describe` do, and when the graph imports a module of its project in a
+    way that its sources do not say: that shows only here, in a process that has imported nothing else.
     """
     folders = tuple(Path(folder) for folder in request["folders"])
     address = GraphAddress(request["where"], request["attribute"], Path(request["folder"]))
     plan = CodePlan(Path(request["project"]), tuple(request["files"]), request["image"], (address.folder, *folders))
     loaded = load_graph(address, folders)
     looked = _look(Loaded(compiled(loaded.graph), loaded.module, loaded.appeared), plan)
+    check_told(plan, loaded.module, loaded.appeared)
     return {
         "graph": dict(looked.graph),
         "code": dict(looked.code),
@@ -81,7 +83,7 @@ def _plan(config: Config, workflow: WorkflowConfig) -> CodePlan:
 
 def _look(loaded: Loaded, plan: CodePlan) -> Looked:
     document, shape = structure(loaded.graph)
-    return Looked(document, code_document(plan, loaded.module, loaded.appeared), packages_document(plan.folder), shape)
+    return Looked(document, code_document(plan, loaded.module), packages_document(plan.folder), shape)
 
 
 def _ask(config: Config, workflow: WorkflowConfig, environ: Mapping[str, str], patience: float) -> dict[str, Any]:

@@ -55,42 +55,67 @@ class CodePlan:
     roots: tuple[Path, ...]
 
 
-def code_document(plan: CodePlan, module: ModuleType, appeared: frozenset[str]) -> dict[str, Json]:
+def code_document(plan: CodePlan, module: ModuleType) -> dict[str, Json]:
     """Return the document of the code: an image's digest, or the path and SHA-256 of each source.
 
-    The sources are those of `module` and of what it imports, also later inside a function, as far as import statements
-    say so; and those of the modules in `appeared`, which loading it imported in other ways. Raises ConfigurationError
-    when the graph's module is no file of the project, or a pattern of `files` matches none.
+    The sources are those of `module`, of what it imports, also later inside a function, as far as import statements and
+    `import_module("name")` say so, and the plan's files: the same whatever else this process has imported. Raises
+    ConfigurationError when the graph's module is no file of the project, or a pattern of `files` matches none.
     """
     if plan.image is not None:
         return {"spec": CODE_SPEC, "image": plan.image}
+    sources: list[Json] = [
+        {"path": path, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for path, file in sorted(_sources(plan, module).items())
+    ]
+    return {"spec": CODE_SPEC, "sources": sources}
+
+
+def check_told(plan: CodePlan, module: ModuleType, appeared: frozenset[str]) -> None:
+    """Raise ConfigurationError if a module in `appeared` belongs to the project and not to its code document.
+
+    `appeared` are the modules that loading `module` imported in a process that had imported nothing of the project.
+    """
+    if plan.image is not None:
+        return
+    project, told = _project(plan, module), _sources(plan, module)
+    files = {name: _find(project, name) for name in sorted(appeared) if name.split(".")[0] != _OURS}
+    paths = {path for file in files.values() if file and (path := project.path_of(file))}
+    if untold := sorted(paths - told.keys()):
+        raise ConfigurationError(
+            f"It imports {', '.join(untold)} in a way that no import statement says.",
+            remedy=f"Say that it belongs to the code: files = [{', '.join(map(repr, untold))}].",
+        )
+
+
+def _sources(plan: CodePlan, module: ModuleType) -> dict[str, Path]:
     project = _project(plan, module)
-    found = dict(_closure(project, module, appeared))
+    found = dict(_closure(project, module))
     for pattern in plan.files:
         matched = {path: file for file in sorted(plan.folder.glob(pattern)) if (path := project.path_of(file))}
         if not any(file.is_file() for file in matched.values()):
             raise ConfigurationError(f"No file of the project is {pattern!r}.", remedy="Mend `files`, or take it away.")
         found |= {path: file for path, file in matched.items() if file.is_file()}
-    sources: list[Json] = [
-        {"path": path, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for path, file in sorted(found.items())
-    ]
-    return {"spec": CODE_SPEC, "sources": sources}
+    return found
 
 
 def packages_document(folder: Path) -> dict[str, Json]:
     """Return the document of what is installed: each `name==version` once, and Python's version without its last part.
 
-    What is merely being developed below `folder` is told by its sources.
+    What is merely being developed below `folder`, or lies where a process happens to work, is not installed.
     """
-    path = [entry for entry in sys.path if _is_installed(Path(entry)) or not _is_below(Path(entry), folder)]
     found: dict[str, str] = {}
-    for one in distributions(path=[entry for entry in path if entry]):
+    for one in distributions(path=[entry for entry in sys.path if entry and _counts(Path(entry), folder)]):
         name = _name_of(one)
         if name:
             found.setdefault(name, one.version)  # the first on the path is the one that is imported
     packages: list[Json] = [*sorted(f"{name}=={version}" for name, version in found.items())]
     python = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
     return {"spec": PACKAGES_SPEC, "python": python, "packages": packages}
+
+
+def _counts(entry: Path, folder: Path) -> bool:
+    return _is_installed(entry) or not (entry.is_relative_to(folder) or entry == Path.cwd())
 
 
 def _name_of(one: Distribution) -> str:
@@ -140,9 +165,9 @@ def _is_installed(path: Path) -> bool:
     return any(part in _INSTALLED for part in path.parts)
 
 
-def _closure(project: _Project, module: ModuleType, appeared: frozenset[str]) -> Iterator[tuple[str, Path]]:
+def _closure(project: _Project, module: ModuleType) -> Iterator[tuple[str, Path]]:
     """Yield the path in the document and the file of each source, following import statements."""
-    waiting = [module.__name__, *sorted(appeared)]
+    waiting = [module.__name__]
     seen = set(waiting)
     while waiting:
         name = waiting.pop()
@@ -192,6 +217,16 @@ def _imports(file: Path, name: str) -> Iterator[str]:
             if base is not None:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call):
+            yield from _called(node)
+
+
+def _called(node: ast.Call) -> Iterator[str]:
+    """Yield the name in `import_module("name")`, written with or without its module."""
+    name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+    first = node.args[0] if node.args else None
+    if name in ("import_module", "__import__") and isinstance(first, ast.Constant) and isinstance(first.value, str):
+        yield first.value
 
 
 def _base(package: str, node: ast.ImportFrom) -> str | None:

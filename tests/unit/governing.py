@@ -63,7 +63,8 @@ def question_gate(**members: Any) -> dict[str, Json]:
         decision("approved", releases=True, write="$values.answer", values={"type": "object"}),
         decision("rejected", releases=False, write="no"),
     ]
-    return gate("asked", "interrupt", "ask", decisions=answers, **members)
+    where = {"name": "asked", "when": "interrupt", "node": "ask", "decisions": answers}
+    return gate(**(where | members))
 
 
 def policy(*gates: dict[str, Json], **members: Any) -> dict[str, Json]:
@@ -109,6 +110,10 @@ class World:
         self.run = ""
         self.runs = 0
         self.nonces = 0
+        self._directory = Directory()
+        self._replay = CaseReplay(ORIGIN, TRAIL, self._directory)
+        self._known = [0, 0]
+        self._links = [START, START]
         for who in ROLES:
             self.person(who)
         for who, role in ROLES.items():
@@ -277,11 +282,15 @@ class World:
     # What people do in reviews
 
     def replay(self) -> CaseReplay:
-        """Return the replay of the case so far, whatever is wrong with it."""
-        case = CaseReplay(ORIGIN, TRAIL, directory(self))
-        for checked in walked(self.entries):
-            case.feed(checked)
-        return case
+        """Return the replay of the case so far, whatever is wrong with it. It goes on with the case."""
+        for checked in walked(self.system[self._known[0] :], self._links[0]):
+            self._directory.feed(checked)
+            self._links[0] = checked.link
+        for checked in walked(self.entries[self._known[1] :], self._links[1]):
+            self._replay.feed(checked)
+            self._links[1] = checked.link
+        self._known = [len(self.system), len(self.entries)]
+        return self._replay
 
     def asks(self) -> list[Asked]:
         return self.replay().case.asks()
@@ -311,9 +320,9 @@ class World:
     def known(self, review: str) -> Review:
         return self.replay().case.reviews[review]
 
-    def view(self, review: str, **changes: Any) -> dict[str, Json]:
+    def view(self, review: str) -> dict[str, Json]:
         known = self.known(review)
-        view: dict[str, Json] = {
+        return {
             "spec": "countersign/view/1",
             "origin": ORIGIN,
             "case": TRAIL,
@@ -324,11 +333,10 @@ class World:
             "checkpoint": {"id": known.checkpoint.id, "ns": known.checkpoint.ns},
             "state": {"dose": 5},
         }
-        return view | changes
 
-    def look(self, who: str, review: str = "r-1", **changes: Any) -> str:
+    def look(self, who: str, review: str = "r-1", view: dict[str, Json] | None = None) -> str:
         """Show the review to somebody, and return the digest of what they saw."""
-        view = self.view(review, **changes)
+        view = view or self.view(review)
         digest = shown_digest(SALT, view).hex()
         payload: dict[str, Json] = {"salt": SALT.hex(), "view": view}
         self.act("review.viewed", who, detail={"review": review, "shown_digest": digest}, payload=payload)
@@ -446,9 +454,8 @@ class World:
         return self.add(kind, actor=SYSTEM, detail=changed).seq
 
 
-def walked(entries: Sequence[Entry]) -> list[Checked]:
+def walked(entries: Sequence[Entry], link: Link = START) -> list[Checked]:
     checked: list[Checked] = []
-    link: Link = START
     for entry in entries:
         checked.append(check_entry(entry, after=link, origin=ORIGIN, ring=RING))
         link = checked[-1].link

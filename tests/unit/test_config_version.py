@@ -184,6 +184,13 @@ def test_the_graph_s_document_says_how_it_goes_on_and_where_it_pauses(project: P
     assert (steps["kind"], steps["reducer"]) == ("BinaryOperatorAggregate", "_operator.add")
 
 
+def test_what_else_this_process_has_imported_makes_no_other_version(project: Path) -> None:
+    before = here(project)
+    for name in ("orders", "dosing", "clinic.tables", "plugin"):
+        assert name in sys.modules
+    assert here(project) == before
+
+
 def test_a_child_in_another_checkout_finds_the_same_version(project: Path, tmp_path: Path) -> None:
     copy = written(tmp_path / "other" / "project")
     config = load_config(copy)
@@ -240,6 +247,20 @@ def test_another_package_is_another_version(project: Path, tmp_path: Path) -> No
     assert {part for part in PARTS if found.parts[part] != before.parts[part]} == {"packages"}
     packages: Any = found.documents["packages"]
     assert "some-thing==1.0" in packages["packages"]
+
+
+@pytest.mark.parametrize("working", [False, True], ids=["the project's", "where the process works"])
+def test_what_a_checkout_says_of_itself_is_not_installed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, working: bool
+) -> None:
+    before = here(project)
+    folder = tmp_path if working else project
+    info = folder / "clinic.egg-info"
+    info.mkdir()
+    (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: clinic\nVersion: 1.0\n")
+    monkeypatch.chdir(folder)
+    sys.path.append(str(folder))
+    assert here(project).version == before.version
 
 
 def test_a_second_graph_of_the_same_file_has_the_same_sources(project: Path) -> None:
@@ -353,6 +374,11 @@ CHILDREN: dict[str, tuple[Callable[[Path], None], str, float]] = {
         r"line 6: .*ended with 9, saying: .*bye",
         60,
     ),
+    "imports what nobody sees": (
+        edited("dosing.py", "USUAL = 5", '__import__("un" + "seen"); USUAL = 5'),
+        r"line 6: .*It imports unseen.py in a way .* files = \[.unseen.py.\]",
+        60,
+    ),
     "waits for ever": (
         edited("dosing.py", "USUAL = 5", "import threading\nthreading.Event().wait()"),
         "line 6: .*took longer than 0.5 s",
@@ -366,6 +392,7 @@ def test_a_child_that_fails_is_told_with_its_line(
     project: Path, change: Callable[[Path], None], said: str, patience: float
 ) -> None:
     change(project)
+    (project / "unseen.py").write_text("")
     with pytest.raises(ConfigurationError, match=said):
         child(project, patience)
 

@@ -1,0 +1,480 @@
+"""Runs and edits that no entry allows, and acts that do not stand where a case is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from countersign.audit.canonical import Json
+from countersign.audit.entry import UNATTRIBUTED, Actor, CheckpointRef, Workflow
+from countersign.audit.mandates import actor_of
+from unit.breaking import APPROVED, CROSSED, Make, breaks, carried_out
+from unit.governing import World, asking, gate, policy, waiting
+from unit.honest_cases import AFTER, approved
+from unit.samples import GRAPH
+
+
+@breaks("goto", "goes on with goto, and entry 12 says no more than that")
+def goto() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.update(mandate, APPROVED)
+    world.begin(mandate, detail={"command": ["goto"]}, payload={"goto": "order"})
+    return world
+
+
+@breaks("goto under no decision", "was made by unattributed (unattributed), and under no entry")
+def goto_by_nobody() -> World:
+    world = waiting()
+    world.begin(1, actor=UNATTRIBUTED, detail={"command": ["goto"]}, payload={"goto": "review"})
+    world.writes("", "branch:to:review", detail={"path": "", "task": "0"})
+    world.step("review")
+    return world
+
+
+@breaks("goto under no decision, and the node ran", CROSSED)
+def goto_crossed() -> World:
+    return goto_by_nobody()
+
+
+@breaks("goto elsewhere", "goes on at another node than entry 10 says, 'analyze'")
+def goto_elsewhere() -> World:
+    world = waiting()
+    mandate = world.act("case.redirected", "u-sup", detail={"to": "analyze"}, payload={"reason": "again"})
+    world.update(mandate, None, "__end__")
+    world.begin(mandate, detail={"command": ["goto"]}, payload={"goto": "order"})
+    return world
+
+
+@breaks("redirected to a node that the policy does not name", "a case may not be made to go on at 'order'")
+def redirected_elsewhere() -> World:
+    world = waiting()
+    world.act("case.redirected", "u-sup", detail={"to": "order"}, payload={"reason": "now"})
+    return world
+
+
+@breaks("plain run", "was made by u-pha (application), and under no entry of this case that allows it")
+def plain_resume() -> World:
+    world = waiting()
+    world.begin(1, actor=Actor("u-pha", "application"))
+    world.step("review")
+    world.end()
+    return world
+
+
+@breaks("plain run, and the node ran", CROSSED)
+def plain_resume_crossed() -> World:
+    return plain_resume()
+
+
+@breaks("run without the pause", CROSSED)
+def no_pause() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.step("review")
+    world.end()
+    return world
+
+
+@breaks("run without the pause behind a node", "the gate 'checked' was crossed without sufficient sign-off")
+def no_pause_behind() -> World:
+    world = World(AFTER)
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.step("order")
+    world.end()
+    return world
+
+
+@breaks("completed with a gate unreleased", "came to its end although the gate 'checked' was not released")
+def completed_unreleased() -> World:
+    world = World(AFTER)
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.end()
+    return world
+
+
+@breaks("completed with a question open", "came to its end although it waits for an answer")
+def completed_asking() -> World:
+    world = asking()
+    world.end()
+    return world
+
+
+@breaks("a gated node in a subgraph", CROSSED)
+def within_a_subgraph() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.writes("inner", ns="review:1")
+    return world
+
+
+@breaks("another version of the state ran", CROSSED)
+def another_checkpoint() -> World:
+    """The node runs from the checkpoint before the edit that was decided: not from what was released."""
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.update(mandate, APPROVED)
+    world.begin(mandate)
+    world.checkpoint()
+    world.writes("review")
+    return world
+
+
+@breaks("new input", "starts the graph with an input under entry 12, which allows none")
+def new_input() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.begin(mandate, "run.started", detail={"continues": True}, payload={"input": {"dose": 60}})
+    return world
+
+
+@breaks("another input", "starts the graph with another input than entry 1 says")
+def another_input() -> World:
+    world = World()
+    world.open()
+    world.start(given={"dose": 60})
+    return world
+
+
+@breaks("started anew", "acts once more under entry 1, which is used up")
+def started_anew() -> World:
+    world = waiting()
+    world.begin(1, "run.started", detail={"continues": True}, payload={"input": {"dose": 5}})
+    return world
+
+
+@breaks("started anew in mid run", "starts the graph anew: the case has taken in its input already")
+def started_anew_in_mid_run() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.begin(1, "run.started", detail={"continues": True}, payload={"input": {"dose": 5}})
+    return world
+
+
+@breaks("started with a Command", "starts the graph with a Command")
+def started_with_a_command() -> World:
+    world = World()
+    world.open()
+    world.begin(1, "run.started", detail={"command": ["goto"]}, payload={"goto": "review", "input": {"dose": 5}})
+    return world
+
+
+@breaks("fork", "leaves the latest checkpoint aside (a fork)")
+def fork() -> World:
+    world = waiting()
+    detail = {"latest": world.tip}
+    world.add("run.forked", GRAPH, actor=actor_of(1), run="run-9", checkpoint=CheckpointRef("c2"), detail=detail)
+    return world
+
+
+@breaks("fork of a checkpoint", "is a checkpoint of another origin (fork)")
+def forked_checkpoint() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.checkpoint("fork")
+    return world
+
+
+@breaks("an older checkpoint gone on from", "goes on from checkpoint c2, which is not the latest")
+def older_checkpoint() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.checkpoint(checkpoint=CheckpointRef("c9", "", "c2"))
+    return world
+
+
+@breaks("writes to an older checkpoint", "writes to checkpoint c1, which is not the latest")
+def older_writes() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.writes("analyze", at="c1")
+    return world
+
+
+@breaks("an input in a run without one", "takes in an input in a run that was begun without one")
+def sudden_input() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.update(mandate, APPROVED)
+    world.begin(mandate)
+    world.checkpoint("input")
+    return world
+
+
+@breaks("direct saver write", "was saved outside of any run that was recorded")
+def direct_write() -> World:
+    world = waiting()
+    world.checkpoint(run=None)
+    return world
+
+
+@breaks("saved by a run that had paused", "was saved by a run that had ended (interrupt.raised)")
+def saved_late() -> World:
+    world = waiting()
+    world.writes("print")
+    return world
+
+
+@breaks("a hostile node that asks for nothing to be asked", "pauses although no run was under way")
+def made_up_pause() -> World:
+    world = approved()
+    world.pause("print")
+    return world
+
+
+@breaks("a pause at an older checkpoint", "pauses at checkpoint c2, which is not the latest")
+def older_pause() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.pause("review", at="c2")
+    return world
+
+
+@breaks("an end that comes twice", "ends a run that had ended before")
+def ended_twice() -> World:
+    world = waiting()
+    world.end()
+    return world
+
+
+@breaks("run with interrupt_before that drops the gate", "(interrupt_before) that leave out the gate 'pharmacist'")
+def pauses_dropped() -> World:
+    world = World()
+    world.open()
+    world.start(detail={"interrupt_before": ["print"]})
+    return world
+
+
+@breaks("run with interrupt_after that drops the gate", "(interrupt_after) that leave out the gate 'checked'")
+def pauses_behind_dropped() -> World:
+    world = World(AFTER)
+    world.open()
+    world.start(detail={"interrupt_after": ["print"]})
+    return world
+
+
+@breaks("mandate used twice", "acts once more under entry 12, which is used up")
+def mandate_used_twice() -> World:
+    world = approved()
+    world.begin(12)
+    return world
+
+
+@breaks("mandate used behind a later one", "acts once more under entry 1, which is used up")
+def mandate_used_late() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.update(mandate, APPROVED)
+    world.begin(1)
+    return world
+
+
+@breaks("mandate of another kind", "edits the state under entry 1, which allows no edit")
+def another_mandate() -> World:
+    world = World()
+    world.open()
+    world.update(1, {"dose": 60})
+    return world
+
+
+@breaks("a correction that goes on", "goes on under entry 10, which allows an edit and no more")
+def correction_goes_on() -> World:
+    world = waiting()
+    mandate = world.act("case.corrected", "u-pha2", payload={"values": {"dose": 60}, "reason": "more"})
+    world.update(mandate, {"dose": 60})
+    world.begin(mandate)
+    world.step("review")
+    return world
+
+
+@breaks("a correction that goes on, and the node ran", CROSSED)
+def correction_crossed() -> World:
+    return correction_goes_on()
+
+
+@breaks("mandate that is an entry of another kind", "was made by entry:9 (mandate), and under no entry of this case")
+def no_mandate() -> World:
+    world = waiting()
+    world.act("review.claimed", "u-pha", detail={"review": "r-1"})
+    world.begin(9)
+    return world
+
+
+@breaks("mandate of somebody who says so", "was made by entry:1 (application), and under no entry")
+def said_mandate() -> World:
+    world = World()
+    world.open()
+    world.start(actor=Actor("entry:1", "application"))
+    return world
+
+
+@breaks("another version of the workflow ran", "runs orders 1, and the case is one of orders ")
+def another_version_ran() -> World:
+    world = World()
+    world.open()
+    world.start(workflow=Workflow("orders", "1"))
+    return world
+
+
+@breaks("a Command that nobody recorded", "delivers what no recorded Command brought")
+def unrecorded_command() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.update(mandate, APPROVED)
+    world.begin(mandate)
+    world.writes("", "branch:to:order", detail={"path": "", "task": "0"})
+    return world
+
+
+# The case
+
+
+@breaks("run behind case.stopped", "goes on with a case that was stopped")
+def run_behind_stop() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate = world.decide()
+    world.act("case.stopped", "u-sup", payload={"reason": "x"})
+    world.update(mandate, APPROVED)
+    return world
+
+
+@breaks("a review behind case.stopped", "stands behind the stop of the case")
+def review_behind_stop() -> World:
+    world = waiting()
+    world.act("case.stopped", "u-sup", payload={"reason": "x"})
+    world.act("review.claimed", "u-pha", detail={"review": "r-1"})
+    return world
+
+
+@breaks("a correction behind the end", "stands behind the end of the case")
+def correction_behind_end() -> World:
+    world = approved()
+    world.act("case.corrected", "u-pha2", payload={"values": {"dose": 60}, "reason": "more"})
+    return world
+
+
+def acting(kind: str, who: str, **detail: Any) -> Make:
+    def make() -> World:
+        world = waiting()
+        world.act(kind, who, detail=detail, payload={"reason": "x", "values": {"dose": 1}})
+        return world
+
+    return make
+
+
+ACTS: Sequence[tuple[str, str, str, dict[str, Any]]] = [
+    ("case.corrected", "u-pre", "the role 'prescriber' may not correct a case", {}),
+    ("case.redirected", "u-pha", "the role 'pharmacist' may not redirect a case", {"to": "analyze"}),
+    ("case.stopped", "u-pha", "the role 'pharmacist' may not stop a case", {}),
+    ("case.retried", "u-sup", "no run of the case has failed", {}),
+]
+for kind, who, sentence, detail in ACTS:
+    breaks(f"{kind} by {who}", sentence)(acting(kind, who, **detail))
+
+
+@breaks("started by a role that may not", "the role 'pharmacist' may not start a case")
+def started_by_pharmacist() -> World:
+    world = World()
+    world.open("u-pha")
+    return world
+
+
+@breaks("started by somebody deactivated", "(inactive): they are not active")
+def started_by_inactive() -> World:
+    world = World()
+    world.about("user.deactivated", "u-pre")
+    world.open()
+    return world
+
+
+@breaks("corrected while a run is under way", "the case is running: it has to wait or to have failed")
+def corrected_in_mid_run() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.act("case.corrected", "u-pha", payload={"values": {"dose": 60}, "reason": "more"})
+    return world
+
+
+@breaks("policy swapped", "rests on a policy that is not shown")
+def policy_swapped() -> World:
+    world = World()
+    world.open(registered={"seq": 3, "leaf_hash": "05" * 32})
+    return world
+
+
+@breaks("wrong version", "names another version than entry")
+def wrong_version() -> World:
+    world = World()
+    other = world.registered
+    world.register(policy(gate(separation=[])))
+    world.open(registered=other)
+    return world
+
+
+@breaks("an entry of another version", "names another version of the workflow than the case is of")
+def entry_of_another_version() -> World:
+    world = waiting()
+    world.register(policy(gate(separation=[])))
+    world.act("review.claimed", "u-pha", detail={"review": "r-1"})
+    return world
+
+
+@breaks("moved from another version", "moves the case from another version than it is of")
+def moved_from_elsewhere() -> World:
+    world = waiting()
+    registered = world.register(policy(gate(separation=[])))
+    detail: dict[str, Json] = {"registered": registered, "from": "0" * 32}
+    world.act("case.moved", "u-sup", detail=detail, payload={"reason": "x"})
+    return world
+
+
+@breaks("moved by a role that may not", "the role 'pharmacist' may not move a case")
+def moved_by_pharmacist() -> World:
+    world = waiting()
+    was = world.workflow.version
+    registered = world.register(policy(gate(separation=[])))
+    detail: dict[str, Json] = {"registered": registered, "from": was}
+    world.act("case.moved", "u-pha", detail=detail, payload={"reason": "x"})
+    return world
+
+
+@breaks("signed under the version before", "without sufficient sign-off")
+def signed_before_moved() -> World:
+    world = waiting()
+    number = world.sign("u-pha")
+    was = world.workflow.version
+    registered = world.register(policy(gate(), title="Orders, revised"))
+    detail: dict[str, Json] = {"registered": registered, "from": was}
+    world.act("case.moved", "u-sup", detail=detail, payload={"reason": "mended"})
+    world.reopen()
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("opened twice", "is not the first of its case")
+def case_opened_twice() -> World:
+    world = waiting()
+    world.open()
+    return world

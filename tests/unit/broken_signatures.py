@@ -1,0 +1,403 @@
+"""Signatures that the policy does not allow, and what was not seen or said as they claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from countersign.audit.canonical import Json, format_time
+from unit.breaking import APPROVED, CROSSED, STAGES, TWO, Make, breaks, carried_out
+from unit.governing import World, asking, decision, finish, gate, policy, waiting
+from unit.honest_cases import ATTESTED, answer, approved
+from unit.samples import WHEN
+
+
+@breaks("one signature short", "without sufficient sign-off: stage 1 is not complete")
+def one_short() -> World:
+    world = waiting(TWO)
+    number = world.sign("u-pha")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("one signature short, and the node ran", CROSSED)
+def one_short_and_ran() -> World:
+    return one_short()
+
+
+@breaks("a stage short", "without sufficient sign-off: stage 2 is not complete")
+def a_stage_short() -> World:
+    world = waiting(STAGES)
+    number = world.sign("u-pha")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("no signature at all", "without sufficient sign-off")
+def nobody_signed() -> World:
+    return carried_out(waiting(), signed=[], outcome="approved", write={"update": APPROVED})
+
+
+def signed_by(who: str, role: str = "pharmacist", before: Callable[[World], Any] | None = None, **how: Any) -> World:
+    world = waiting()
+    if before is not None:
+        before(world)
+    number = world.sign(who, role=role, **how)
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("the starter signed", "(starter): they started the case")
+def starter() -> World:
+    return signed_by("u-pre", before=lambda world: world.grant("u-pre", "pharmacist"))
+
+
+@breaks("the starter signed, whose key started it", "(starter): they started the case")
+def starter_by_key() -> World:
+    world = World()
+    world.key("k-1", ["prescriber"], by="u-pha")
+    world.open("k-1", "prescriber", via="api-key")
+    world.start()
+    world.pause("review")
+    world.settle()
+    number = world.sign("u-pha")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("the editor signed", "(editor): they edited the case")
+def editor() -> World:
+    world = waiting()
+    mandate = world.act("case.corrected", "u-pha", payload={"values": {"dose": 3}, "reason": "misread"})
+    world.update(mandate, {"dose": 3})
+    world.pause("review")
+    world.reopen()
+    number = world.sign("u-pha")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("grant revoked before", "they do not have the role 'pharmacist' for 'orders' at that moment")
+def revoked() -> World:
+    def revoke(world: World) -> None:
+        name = world.grant("u-chi", "pharmacist")
+        world.about("grant.revoked", "u-chi", grant=name)
+
+    return signed_by("u-chi", before=revoke)
+
+
+@breaks("grant revoked before, and an old standing named", "names an old standing of 'u-chi': entry ")
+def old_standing() -> World:
+    world = waiting()
+    name = world.grant("u-chi", "pharmacist")
+    old = world.places["u-chi"]
+    world.about("grant.revoked", "u-chi", grant=name)
+    world.look("u-chi")
+    number = world.sign("u-chi", role="pharmacist", standing=old, looks=False)
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("a standing older than the one named before", "names an older standing of 'u-pha' than an entry before it did")
+def older_standing() -> World:
+    world = waiting()
+    old = world.places["u-pha"]
+    before = world.now
+    world.now = WHEN + timedelta(days=2)
+    world.grant("u-pha", "chief")
+    world.now = before
+    world.look("u-pha")
+    number = world.sign("u-pha", standing=old, looks=False)
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("a standing that is nobody's", "rests on a standing of 'u-pha' that is not shown")
+def no_standing() -> World:
+    return signed_by("u-pha", standing={"seq": 2, "leaf_hash": "00" * 32})
+
+
+@breaks("the standing of somebody else", "rests on a standing of 'u-pha' that is not shown")
+def another_standing() -> World:
+    world = waiting()
+    number = world.sign("u-pha", standing=world.places["u-pha2"])
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("grant expired", "they do not have the role 'pharmacist' for 'orders' at that moment")
+def grant_expired() -> World:
+    return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", until=format_time(WHEN)))
+
+
+@breaks("grant not begun", "they do not have the role 'pharmacist' for 'orders' at that moment")
+def grant_not_begun() -> World:
+    later = format_time(WHEN + timedelta(days=1))
+
+    def give(world: World) -> None:
+        detail: dict[str, Any] = {"grant": "g-9", "role": "pharmacist", "workflow": "orders", "from": later}
+        world.about("grant.given", "u-chi", **detail)
+
+    return signed_by("u-chi", before=give)
+
+
+@breaks("grant for another workflow", "they do not have the role 'pharmacist' for 'orders' at that moment")
+def grant_elsewhere() -> World:
+    return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", workflow="loans"))
+
+
+@breaks("deactivated", "(inactive): they are not active")
+def deactivated() -> World:
+    return signed_by("u-pha", before=lambda world: world.about("user.deactivated", "u-pha"))
+
+
+@breaks("role not asked for", "(role): the role 'supervisor' is not asked for")
+def role_not_asked_for() -> World:
+    return signed_by("u-sup", role="supervisor")
+
+
+@breaks("before it was escalated to that role", "(role): the role 'chief' is not asked for")
+def not_escalated() -> World:
+    return signed_by("u-chi", role="chief")
+
+
+@breaks("out of order", "(stage): stage 1 is due, for the role 'pharmacist'")
+def out_of_order() -> World:
+    world = waiting(STAGES)
+    first = world.sign("u-chi", detail={"stage": 2})
+    second = world.sign("u-pha")
+    return carried_out(world, signed=[first, second], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("a stage that is not due", "names stage 2, and stage 1 is due")
+def wrong_stage() -> World:
+    return signed_by("u-pha", detail={"stage": 2})
+
+
+@breaks("twice the same person", "(signed-already): they have signed in this round already")
+def twice() -> World:
+    world = waiting(TWO)
+    numbers = [world.sign("u-pha"), world.sign("u-pha", looks=False)]
+    return carried_out(world, signed=numbers, outcome="approved", write={"update": APPROVED})
+
+
+@breaks("twice the same person, the second time by their key", "(signed-already)")
+def twice_by_key() -> World:
+    world = waiting(policy(gate(accept="attested", stages=[{"role": "pharmacist", "count": 2}])))
+    world.key("k-1", ["pharmacist"], by="u-pha")
+    numbers = [world.sign("u-pha"), world.attest("k-1")]
+    return carried_out(world, signed=numbers, outcome="approved", write={"update": APPROVED})
+
+
+@breaks("two who do not agree", "(decision): those who signed before did not decide 'released'")
+def no_agreement() -> World:
+    rules: list[Json] = [decision("approved", releases=True), decision("released", releases=True)]
+    world = waiting(policy(gate(stages=[{"role": "pharmacist", "count": 2}], decisions=rules, on_expiry="stop")))
+    numbers = [world.sign("u-pha"), world.sign("u-pha2", "released")]
+    return carried_out(world, signed=numbers, outcome="approved", write={"update": APPROVED})
+
+
+@breaks("two who gave other values", "(values): those who signed before gave other values")
+def other_values() -> World:
+    rules: list[Json] = [decision("approved", releases=True, write={"dose": "$values.dose"}, values={})]
+    world = waiting(policy(gate(stages=[{"role": "pharmacist", "count": 2}], decisions=rules, on_expiry="stop")))
+    numbers = [world.sign("u-pha", values={"dose": 1}), world.sign("u-pha2", values={"dose": True})]
+    mandate = world.decide(signed=numbers, outcome="approved", write={"update": {"dose": 1}})
+    finish(world, mandate)
+    return world
+
+
+@breaks("values that the decision does not take", "(values): the decision 'approved' takes no values")
+def values_not_taken() -> World:
+    return signed_by("u-pha", values={"dose": 60})
+
+
+@breaks("a value that is written and was not given", "(values): The values have no member 'answer'")
+def value_missing() -> World:
+    world = asking()
+    number = world.sign("u-pha", values={})
+    answer(world, world.decide(signed=[number], write={"resume": "yes"}), "yes")
+    world.end()
+    return world
+
+
+@breaks("a decision that the gate does not have", "(decision): the gate has no decision 'waved'")
+def no_such_decision() -> World:
+    return signed_by("u-pha", name="waved")
+
+
+@breaks("an edit where none may be made", "(decision): the gate has no decision 'edit'")
+def no_edit() -> World:
+    world = waiting(policy(gate(edit=None)))
+    world.sign("u-pha", "edit", values={"dose": 3})
+    return world
+
+
+@breaks("a reason that is missing", "(reason): the decision 'rejected' needs a reason")
+def no_reason() -> World:
+    world = waiting()
+    world.sign("u-pha", "rejected", text="  ")
+    return world
+
+
+@breaks("a credential of somebody else", "(credential): 'c-u-pha2' is no credential of theirs that counts")
+def another_credential() -> World:
+    return signed_by("u-pha", detail={"credential": "c-u-pha2"})
+
+
+@breaks("a credential that was revoked", "(credential): 'c-u-pha' is no credential of theirs that counts")
+def revoked_credential() -> World:
+    return signed_by("u-pha", before=lambda world: world.about("credential.revoked", "u-pha", credential="c-u-pha"))
+
+
+@breaks("a password that somebody else chose", "(own-password): the credential was not chosen by themselves")
+def not_own() -> World:
+    def enrol(world: World) -> None:
+        world.about("credential.enrolled", "u-pha", credential="c-new", method="password", own=False)
+
+    return signed_by("u-pha", before=enrol, detail={"credential": "c-new"})
+
+
+@breaks("a key that signs", "is a signature by an API key, which never signs")
+def key_signs() -> World:
+    world = waiting(ATTESTED)
+    world.key("k-1", ["pharmacist"])
+    number = world.sign("k-1", role="pharmacist", looks=False, via="api-key")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("attested where signed is asked", "without sufficient sign-off: stage 1 is not complete")
+def attested() -> World:
+    world = waiting()
+    world.key("k-1", ["pharmacist"])
+    number = world.attest("k-1")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("attested by a person", "is an API key's word, and its actor is none")
+def attested_by_a_person() -> World:
+    world = waiting(ATTESTED)
+    world.attest("u-pha")
+    return world
+
+
+@breaks("attested by a key that was revoked", "(inactive): they are not active")
+def attested_by_a_revoked_key() -> World:
+    world = waiting(ATTESTED)
+    world.key("k-1", ["pharmacist"])
+    world.about("api-key.revoked", "k-1", member="key")
+    world.attest("k-1")
+    return world
+
+
+# What was seen and said
+
+
+@breaks("not viewed", "(not-viewed): they were not shown the view with that digest in this round")
+def not_viewed() -> World:
+    return signed_by("u-pha", looks=False)
+
+
+@breaks("viewed by somebody else", "(not-viewed)")
+def viewed_by_another() -> World:
+    world = waiting()
+    digest = world.look("u-pha2")
+    number = world.sign("u-pha", looks=False, shown=digest)
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("digest of another view", "names another digest than that of the view it holds")
+def another_view() -> World:
+    world = waiting()
+    view = world.view("r-1")
+    detail: dict[str, Json] = {"review": "r-1", "shown_digest": "07" * 32}
+    world.act("review.viewed", "u-pha", detail=detail, payload={"salt": "00" * 32, "view": view})
+    number = world.sign("u-pha", looks=False, shown="07" * 32)
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+def viewing(**changes: Any) -> Make:
+    def make() -> World:
+        world = waiting()
+        digest = world.look("u-pha", view=world.view("r-1") | changes)
+        number = world.sign("u-pha", looks=False, shown=digest)
+        return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+    return make
+
+
+for member, value in {
+    "case": "case-2",
+    "origin": "another.invalid",
+    "review": "r-9",
+    "gate": "chief",
+    "checkpoint": {"id": "c0", "ns": ""},
+    "workflow": {"name": "orders", "version": "0" * 32},
+    "spec": "countersign/view/0",
+}.items():
+    breaks(f"a view of another {member}", f"shows a view with another {member} than that of the review")(
+        viewing(**{member: value})
+    )
+
+
+def saying(**said: Any) -> Make:
+    return lambda: signed_by("u-pha", said=said)
+
+
+for member, said in {
+    "review": "r-9",
+    "trail": "case-2",
+    "origin": "another.invalid",
+    "shown_digest": bytes(32),
+    "decision": "rejected",
+    "meaning": "I have seen it.",
+    "reason_digest": bytes(32),
+    "signer": "u-pha2",
+    "role": "chief",
+}.items():
+    breaks(f"a statement of another {member}", f"is signed with a statement of another {member}")(
+        saying(**{member: said})
+    )
+
+
+@breaks("a statement that was used before", "is signed with a statement that was used before")
+def used_before() -> World:
+    world = waiting(TWO)
+    nonce = bytes([7]) * 32
+    world.sign("u-pha", said={"nonce": nonce})
+    world.sign("u-pha2", said={"nonce": nonce})
+    return world
+
+
+@breaks("a statement that is too old", "is signed with a statement that was not issued within the five minutes before")
+def too_old() -> World:
+    world = waiting()
+    issued = world.now
+    world.later(400)
+    number = world.sign("u-pha", said={"issued_at": issued})
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("no statement", "holds no statement that can be read")
+def no_statement() -> World:
+    return signed_by("u-pha", payload={"statement": {}})
+
+
+@breaks("no reason of text and values", "It gives no reason of text and values")
+def no_reason_object() -> World:
+    return signed_by("u-pha", payload={"reason": "because"})
+
+
+@breaks("an annotation with the statement of a review", "is signed with a statement of another review")
+def annotation() -> World:
+    world = approved()
+    world.annotate("u-pha", 11, review="r-1")
+    return world
+
+
+@breaks("an annotation signed with a credential that was revoked", "is signed with no credential of its actor")
+def annotation_without_credential() -> World:
+    world = approved()
+    world.about("credential.revoked", "u-pha", credential="c-u-pha")
+    world.annotate("u-pha", 11)
+    return world
+
+
+@breaks("an annotation of what comes later", "refers to entry 999, which does not stand before it")
+def annotation_of_later() -> World:
+    world = approved()
+    world.annotate("u-pha", 999)
+    return world
