@@ -95,11 +95,13 @@ class _Delivery:
             if governed is None:
                 return
             runs = trail.replay(governed.policy)
-            mandate = next((one for one in runs.pending if one.seq not in done), None)
-            if mandate is None or runs.stopped:
+            pending = [one for one in runs.pending if one.seq not in done]
+            if not pending or runs.stopped:
                 return
-            if not await _Step(self, governed, trail, runs, mandate).take():
-                done.add(mandate.seq)
+            if not await _Step(self, governed, trail, runs, pending[0]).take():
+                if len(pending) == 1:
+                    return  # what was given meanwhile has a job of its own
+                done.add(pending[0].seq)
 
     async def read(self) -> Trail:
         """Return the trail as it is now, checked."""

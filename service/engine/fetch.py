@@ -10,6 +10,7 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.jobs import Job, Notification, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
 from .deliver import Engine, LaterError
 from .jobs import TASK
@@ -84,7 +85,7 @@ class Manager(JobManager):
 
 def make_app(url: str, engine: Engine, backoff: Backoff) -> App:
     """Return the app of a worker that carries out mandates with `engine`, as the role that `url` names."""
-    connector = PsycopgConnector(conninfo=url, min_size=1, max_size=4, configure=_configure)
+    connector = PsycopgConnector(conninfo=url, min_size=2, max_size=4, configure=_configure, pool_factory=_pool)
     app = App(connector=connector)
     app.job_manager = Manager(connector, engine.locks)
 
@@ -93,6 +94,12 @@ def make_app(url: str, engine: Engine, backoff: Backoff) -> App:
         await engine.deliver(case, attempt=context.job.attempts)
 
     return app
+
+
+def _pool(**how: Any) -> AsyncConnectionPool:
+    # Looking whether a connection lives is one more round trip a statement. A worker whose database went away loses its
+    # locks as well, and begins anew.
+    return AsyncConnectionPool(**{**how, "check": None})
 
 
 async def _configure(conn: AsyncConnection[Any]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,29 @@ async def test_a_worker_that_is_told_to_stop_finishes(
     assert other.kinds() == ["case.opened"]
     assert jobs(project.database) == [("todo", other.id)]
     project.database.as_admin("DELETE FROM procrastinate_jobs")
+
+
+async def test_the_command_works_until_it_is_told_to_stop(project: Project, conn: AsyncConnection[Any]) -> None:
+    database, case = project.database, project.case()
+    command = [str(Path(sys.executable).with_name("countersign")), "worker", "--config", str(project.config.file)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={
+            **os.environ,
+            "COUNTERSIGN_DATABASE_URL": database.service_url,
+            "COUNTERSIGN_WORKER_DATABASE_URL": database.worker_url,
+            "COUNTERSIGN_HOME": str(database.home),
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    await project.begin(conn, case, do="look")
+    await settled(conn, case, "interrupt.raised")
+    process.send_signal(signal.SIGTERM)
+    output, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert output.startswith(b"Working on flow in 1 processes")
+    assert said(case)["environ"].get("COUNTERSIGN_HOME") is None
 
 
 def jobs(database: Database) -> list[tuple[Any, ...]]:
