@@ -11,6 +11,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Index,
     LargeBinary,
     MetaData,
     Table,
@@ -47,6 +48,8 @@ entries = Table(
     CheckConstraint("octet_length(body) <= 65535", name="body"),
     CheckConstraint("octet_length(keyid) = 32", name="keyid"),
     CheckConstraint("octet_length(signature) = 64", name="signature"),
+    # To find entries quickly; not evidence. A second one, by person, is an expression and stands in its migration only.
+    Index("entries_by_time", "occurred_at", "trail", "seq"),
 )
 
 # No foreign key: it would lock the entry's row at each insert, and verify finds a payload without an entry anyhow.

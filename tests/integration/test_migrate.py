@@ -194,7 +194,15 @@ def test_the_tables_of_sqlalchemy_are_those_of_the_migrations(database: Database
     def only_evidence(name: str | None, kind: str, parents: object) -> bool:
         return name == EVIDENCE_SCHEMA if kind == "schema" else True
 
-    options = {"include_schemas": True, "include_name": only_evidence, "compare_type": True}
+    def comparable(_: object, name: str | None, kind: str, reflected: bool, other: object) -> bool:  # noqa: FBT001
+        return (kind, name) != ("index", "entries_by_person")  # of an expression, which Alembic cannot compare
+
+    options = {
+        "include_schemas": True,
+        "include_name": only_evidence,
+        "include_object": comparable,
+        "compare_type": True,
+    }
     with engine.connect() as conn:
         context = MigrationContext.configure(conn, opts=options)
         assert compare_metadata(context, metadata) == []
