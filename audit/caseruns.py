@@ -8,7 +8,6 @@ given is for `governed` to say, which feeds it each with its verdict. Sentences 
 from __future__ import annotations
 
 from collections.abc import Collection
-from enum import StrEnum
 
 from .allowed import edit_allowed, run_allowed
 from .body import Body
@@ -28,6 +27,7 @@ from .mandates import (
     Pause,
     Question,
     Run,
+    Status,
     Subject,
     Todo,
     mandate_in,
@@ -35,6 +35,7 @@ from .mandates import (
     next_act,
 )
 
+__all__ = ["CaseRuns", "Status"]
 _RESUME = "__resume__"
 _EDIT_PATH = "~__interrupt__"
 _ACTS = frozenset({Kind.RUN_STARTED, Kind.RUN_RESUMED, Kind.RUN_FORKED, Kind.STATE_UPDATED})
@@ -43,18 +44,6 @@ _ENDS = frozenset({Kind.RUN_COMPLETED, Kind.RUN_PAUSED, Kind.RUN_FAILED, Kind.RU
 _RAISES = frozenset({Kind.INTERRUPT_RAISED})
 _FAILURES = frozenset({Kind.RUN_FAILED, Kind.RUN_REFUSED})
 _SUBJECTS = frozenset({Kind.REVIEW_OPENED, Kind.REVIEW_REOPENED})
-
-
-class Status(StrEnum):
-    """Where a case stands."""
-
-    RUNNING = "running"
-    """Something is to be done by the worker, or is under way."""
-    WAITING = "waiting"
-    """It waits at a pause or a question."""
-    FAILED = "failed"
-    COMPLETED = "completed"
-    STOPPED = "stopped"
 
 
 class CaseRuns:
@@ -124,8 +113,7 @@ class CaseRuns:
         mandate = self.mandates[seq]
         if self.stopped or seq < self._acted:
             return Todo(Act.NOTHING)
-        whens = [gate.when for gate in self.due(nodes)]
-        gated = None if not whens else "before" if "before" in whens else "after"
+        gated = min((gate.when for gate in self.due(nodes)), key=("before", "after").index, default=None)
         return next_act(mandate, started=self.tip is not None, gated=gated, again=again)
 
     def feed(self, checked: Checked, *, sound: bool = True) -> list[str]:
@@ -163,9 +151,10 @@ class CaseRuns:
         self.mandates[mandate.seq] = mandate
 
     def _to_be_retried(self) -> Mandate:
-        failed = next((one for one in reversed(self.mandates.values()) if one.failed), None)
-        ran = self.run.mandate if self.run else None
-        return failed or ran or next(reversed(self.mandates.values()))
+        """Return the mandate that failed or was lost last; what failed before a later one was acted on is past."""
+        last = [*reversed(self.mandates.values())]
+        failed = next((one for one in last if one.failed and one.seq >= self._acted), None)
+        return failed or (self.run.mandate if self.run else None) or last[0]
 
     def _waits(self) -> str | None:
         if self.pause is not None:

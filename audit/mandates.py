@@ -44,6 +44,18 @@ class Act(StrEnum):
     NOTHING = "nothing"
 
 
+class Status(StrEnum):
+    """Where a case stands."""
+
+    RUNNING = "running"
+    """Something is to be done by the worker, or is under way."""
+    WAITING = "waiting"
+    """It waits at a pause or a question."""
+    FAILED = "failed"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+
+
 @dataclass(frozen=True, slots=True)
 class Todo:
     """The next act under a mandate, with its values as tagged JSON."""

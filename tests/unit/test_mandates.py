@@ -11,7 +11,7 @@ from countersign.audit.caseruns import CaseRuns
 from countersign.audit.entry import Actor, Workflow
 from countersign.audit.mandates import Act, actor_of, named_mandate
 from countersign.audit.policy import parse_policy
-from unit.governing import World, asking, gate, policy, waiting, walked
+from unit.governing import World, asking, gate, policy, question_gate, waiting, walked
 from unit.honest_cases import AFTER, HONEST, TWO_GATES
 
 APPROVED: Any = {"decision": "approved", "notes": ""}
@@ -95,6 +95,21 @@ def nothing_recorded_and_retried() -> World:
     return world
 
 
+def retried_long_ago_and_lost_now() -> World:
+    """A run failed and was retried long ago; the one that was lost just now is what is to be repeated."""
+    world = World(policy(question_gate()))
+    world.open()
+    world.start()
+    world.end("run.failed", error="builtins.RuntimeError")
+    world.begin(world.act("case.retried", "u-sup", payload={"reason": "once more"}))
+    world.ask()
+    world.settle()
+    world.sign("u-pha", values={"answer": "yes"})
+    answers(then(lambda: world, World.decide))
+    world.act("case.retried", "u-sup", payload={"reason": "the worker is gone"})
+    return world
+
+
 def resumes(world: World) -> None:
     mandate = list(world.replay().runs.mandates)[-1]
     world.begin(mandate)
@@ -165,6 +180,7 @@ ROWS: list[Row] = [
     ("retried", lambda: then(failed, lambda w: w.act("case.retried", "u-sup")), ("analyze",), Act.RESUME, None),
     ("an answer retried", failed_answer, ("ask",), Act.ANSWER, {"q1": "yes"}),
     ("retried before anything", nothing_recorded_and_retried, (), Act.START, {"dose": 5}),
+    ("a lost answer retried", retried_long_ago_and_lost_now, ("ask",), Act.ANSWER, {"q1": "yes"}),
     ("stopped", lambda: then(decided, lambda w: w.act("case.stopped", "u-sup")), ("review",), Act.NOTHING, None),
 ]
 
