@@ -68,7 +68,7 @@ def demo(out: Path) -> None:
 
 def _story(target: Database, trust: Trust, out: Path) -> bool:
     """Tell the story; return whether it ended as it should."""
-    if put_dose_back(target) | put_decision_back(target) | put_back(target):
+    if put_all_back(target):
         note("an earlier demonstration was killed in the middle of its cheat; its rows are put back")
     before = _verify(target, trust)
     if before.verdict is not Verdict.PASSED:
@@ -94,6 +94,11 @@ def _story(target: Database, trust: Trust, out: Path) -> bool:
     note(f"{out}/verify.json  the report on the honest database")
     _try_it(target, told.waiting)
     return proven and caught and report.verdict is Verdict.PASSED
+
+
+def put_all_back(target: Database) -> bool:
+    """Undo what a demonstration did that was killed. Tells whether there was anything to undo."""
+    return put_dose_back(target) | put_decision_back(target) | put_back(target)
 
 
 @contextmanager

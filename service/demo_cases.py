@@ -47,7 +47,7 @@ class Told:
                 note(f"the pharmacist {what}: refused. {error.message}")
         now = served.case("prescriber", self.waiting)
         note(f"the case: {now['status'].replace('_', ' ')}; nothing ran")
-        return done == 0
+        return done == 0 and [review["id"] for review in now["reviews"]] == [self.review]
 
 
 def tell(served: Office) -> Told:

@@ -1,0 +1,103 @@
+"""`make serve`: what it prints can be pasted into a shell, and Ctrl-C leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from needs import needed
+from serving import COUNTERSIGN, home_folder
+
+CLONE = Path(__file__).parents[2]
+
+
+@dataclass
+class Served:
+    process: subprocess.Popen[str]
+    home: Path
+    to_paste: str
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Run what `make serve` runs, with a home of its own, on a free port, and Ctrl-C it in the end."""
+    said = subprocess.run([needed("make"), "-n", "serve"], cwd=CLONE, capture_output=True, text=True, check=True)
+    program, *words = shlex.split(said.stdout.splitlines()[-1])
+    assert program.endswith("bin/countersign")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COUNTERSIGN_")}
+    with home_folder() as folder:
+        home = folder / "home"
+        process = subprocess.Popen(
+            [COUNTERSIGN, *words, "--listen", "127.0.0.1:0"], cwd=CLONE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**environment, "COUNTERSIGN_HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )  # fmt: skip
+        try:
+            yield Served(process, home, _to_paste(process))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+
+def _to_paste(process: subprocess.Popen[str]) -> str:
+    said = list[str]()
+    for line in process.stdout or ():
+        said.append(line)
+        if line == "Ctrl-C ends it.\n":
+            begin = said.index("Paste this into another shell:\n")
+            return "".join(said[begin + 1 : -1])
+    raise AssertionError("".join(said))
+
+
+def _values(text: str) -> list[Any]:
+    """Return the JSON values that stand one after the other."""
+    found, decoder = [], json.JSONDecoder()
+    while text := text.strip():
+        value, end = decoder.raw_decode(text)
+        found.append(value)
+        text = text[end:]
+    return found
+
+
+def test_the_printed_lines_start_a_case_and_sign_it(served: Served, tmp_path: Path) -> None:
+    needed("curl")
+    # Twice: what an earlier paste left, and a case that nobody signed, are in nobody's way.
+    for lines in (served.to_paste.split("# Somebody else")[0], served.to_paste, served.to_paste):
+        done = subprocess.run([needed("bash")], input=lines, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+    shown, signed, state, trail = _values(done.stdout)
+    assert shown["view"]["state"]["dose_mg"] == 5
+    assert (signed["outcome"], signed["now"]["status"]) == ("approved", "completed")
+    assert state["state"]["order"] == "GIVE 5 mg warfarin to P-101"
+    assert [entry["kind"] for entry in trail["items"]].count("review.signed") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_in_nobodys_repository(served: Served) -> None:
+    said = subprocess.run(
+        [needed("git"), "status", "--porcelain", "--untracked-files=all"], cwd=CLONE, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    strange = [line for line in said.stdout.splitlines() if line.startswith("??") and "service/samples" in line]
+    assert strange == []
+
+
+def test_ctrl_c_ends_it_with_its_workers_and_its_database(served: Served) -> None:
+    database = served.home / "postgres" / "postmaster.pid"
+    assert database.exists()
+    os.killpg(served.process.pid, signal.SIGINT)
+    # The end of what it prints is that of every process that could still print there: workers inherit it.
+    rest, _ = served.process.communicate()
+    assert (served.process.returncode, rest) == (0, "")
+    assert not database.exists()
