@@ -77,7 +77,7 @@ def what_to_try(config: Config, url: str) -> Iterator[str]:
     )
     yield "# Somebody else finds what waits for them, looks at exactly what they sign, and signs:"
     yield from _signed_in("SIGNER", signer)
-    yield 'INBOX="$URL/api/reviews?mine=true&case=$CASE"'
+    yield 'INBOX="$URL/api/reviews?status=open&case=$CASE"'
     yield 'REVIEW=$(curl -s "$INBOX" -H "Authorization: Bearer $SIGNER" | field items 0 id)'
     yield 'SEEN=$(curl -s $URL/api/reviews/$REVIEW -H "Authorization: Bearer $SIGNER")'
     yield 'printf "%s\\n" "$SEEN"'
