@@ -1,4 +1,4 @@
-"""`countersign demo`: medication orders and a chemotherapy under sign-off, a verification, and cheats that are caught."""
+"""`countersign demo`: orders and a chemotherapy under sign-off, a verification, and cheats that are caught."""
 
 from __future__ import annotations
 
@@ -171,13 +171,15 @@ def _dose(served: Office, target: Database, trust: Trust, told: Told) -> bool:
 
 
 def _unsigned(target: Database, trust: Trust, told: Told) -> bool:
-    """Write the decision nobody signed, with the real keys, and show that the rules are replayed. Takes it out again."""
+    """Write a decision nobody signed, with the real keys, and show that rules are replayed. Takes it out again."""
     say("One with every real key: the decision is written, and nobody signed it")
     if not unsigned(target, told.waiting, told.review):
         note("left out: this database user may not switch off triggers, as the owner of a server may")
         return True
     try:
-        note(f"{told.name(told.waiting)}: a review.decided, approved, that the deployment key signs and the chain holds")
+        note(
+            f"{told.name(told.waiting)}: a review.decided, approved, that the deployment key signs and the chain holds"
+        )
         report = _verify(target, trust)
         _first_damage(report)
     finally:

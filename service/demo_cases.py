@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,17 +35,19 @@ class Told:
 
     def refused(self, served: Office, seen: dict[str, Any]) -> bool:
         """Let the pharmacist open the waiting review, and sign what they saw of it; return whether neither is done."""
-        done = 0
-        for what, act in (
+        acts: list[tuple[str, Callable[[], object]]] = [
             ("opens the review", lambda: served.shown("pharmacist", self.review)),
             ("signs what was shown before", lambda: served.sign("pharmacist", seen, "approved")),
-        ):
+        ]
+        done = 0
+        for what, act in acts:
             try:
                 act()
-                done += 1
-                note(f"the pharmacist {what}: done")
             except RefusedError as error:
                 note(f"the pharmacist {what}: refused. {error.message}")
+            else:
+                done += 1
+                note(f"the pharmacist {what}: done")
         now = served.case("prescriber", self.waiting)
         note(f"the case: {now['status'].replace('_', ' ')}; nothing ran")
         return done == 0 and [review["id"] for review in now["reviews"]] == [self.review]
@@ -71,9 +74,7 @@ def tell(served: Office) -> Told:
     return told
 
 
-def _order(
-    served: Office, told: Told, number: str, given: tuple[str, str], decisions: list[tuple[str, str]]
-) -> str:
+def _order(served: Office, told: Told, number: str, given: tuple[str, str], decisions: list[tuple[str, str]]) -> str:
     patient, drug = given
     case = served.start("prescriber", _ORDER, number, {"patient": patient, "drug": drug})
     for decision, reason in decisions:

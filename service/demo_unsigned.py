@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
+from countersign.audit.canonical import Json
 from countersign.audit.deployment import open_operator_steps
 from countersign.audit.entry import SYSTEM, EntryDraft, Workflow
 from countersign.audit.kinds import Kind
@@ -29,7 +30,9 @@ def unsigned(target: Database, case: str, review: str) -> bool:
                 (found,) = conn.execute("SELECT workflow, version FROM countersign.cases WHERE id = %s", (case,))
                 (entry,) = appender.append(conn, _approval(case, review, Workflow(*found)))
                 conn.execute(f"CREATE SCHEMA {_ADDED}")
-                conn.execute(f"CREATE TABLE {_ADDED}.entries AS SELECT %s::text trail, %s::bigint seq", (case, entry.seq))
+                conn.execute(
+                    f"CREATE TABLE {_ADDED}.entries AS SELECT %s::text trail, %s::bigint seq", (case, entry.seq)
+                )
     except psycopg.errors.InsufficientPrivilege:
         return False
     return True
@@ -42,12 +45,18 @@ def put_back(target: Database) -> bool:
         if there:
             conn.execute(NO_TRIGGERS)
             for table in ("audit.payloads", "audit.entries"):
-                conn.execute(f"DELETE FROM {table} USING {_ADDED}.entries a WHERE ({table}.trail, {table}.seq) = (a.trail, a.seq)")
+                conn.execute(f"DELETE FROM {table} WHERE (trail, seq) IN (SELECT trail, seq FROM {_ADDED}.entries)")
             conn.execute(f"DROP SCHEMA {_ADDED} CASCADE")
     return bool(there)
 
 
 def _approval(case: str, review: str, workflow: Workflow) -> EntryDraft:
-    detail = {"review": review, "outcome": "approved", "by": "signatures", "signed": [], "resume": True}
-    write = {"update": {"decision": "approved", "notes": ""}}
+    detail: dict[str, Json] = {
+        "review": review,
+        "outcome": "approved",
+        "by": "signatures",
+        "signed": [],
+        "resume": True,
+    }
+    write: Json = {"update": {"decision": "approved", "notes": ""}}
     return EntryDraft(case, Kind.REVIEW_DECIDED, SYSTEM, workflow, detail=detail, payload={"write": write})

@@ -95,7 +95,9 @@ def test_every_signature_of_the_demonstration_is_one_of_a_person_with_their_cred
     demonstrated: tuple[Database, Path, str],
 ) -> None:
     database, _, printed = demonstrated
-    bodies = [parse(bytes(body)) for (body,) in database.query("SELECT body FROM audit.entries WHERE kind = 'review.signed'")]
+    bodies = [
+        parse(bytes(body)) for (body,) in database.query("SELECT body FROM audit.entries WHERE kind = 'review.signed'")
+    ]
     assert {body["actor"]["via"] for body in bodies} == {"session+password"}  # type: ignore[index, call-overload]
     assert len(bodies) == 9
     assert printed.count(" signs ") == len(bodies) + 3  # refused, and not entries of this kind: one first, one then
@@ -233,7 +235,7 @@ def test_it_can_be_repeated_and_its_server_ends_with_it_even_if_it_is_killed(
     demonstrated: tuple[Database, Path, str], tmp_path: Path
 ) -> None:
     database, _, printed = demonstrated
-    words = [COUNTERSIGN, "demo", "--out", tmp_path / "again"]
+    words: list[str | Path] = [COUNTERSIGN, "demo", "--out", tmp_path / "again"]
     with subprocess.Popen(words, env=environment(database), stdout=subprocess.PIPE, text=True) as process:
         url, said = "", list[str]()
         for line in process.stdout or ():

@@ -39,8 +39,9 @@ def served() -> Iterator[Served]:
         folder.chmod(0o711)
         home, before = folder / "home", _untracked()
         process = subprocess.Popen(
-            [COUNTERSIGN, *words, "--listen", "127.0.0.1:0"], cwd=CLONE, env={**environment, "COUNTERSIGN_HOME": str(home)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            [COUNTERSIGN, *words, "--listen", "127.0.0.1:0"], cwd=CLONE,
+            env={**environment, "COUNTERSIGN_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, start_new_session=True,
         )  # fmt: skip
         try:
             yield Served(process, home, _to_paste(process), before)

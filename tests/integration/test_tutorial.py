@@ -1,4 +1,4 @@
-"""The tutorial, as somebody follows it: each file is written, each command run, and what is shown is what is printed."""
+"""The tutorial, as somebody follows it: each file is written, each command run, and what is shown is printed."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def plain(line: str) -> str:
 
 
 def agree(said: list[str], shown: str) -> None:
-    """Each line is as shown; `...` alone stands for any number of lines, at the end of one for its rest."""
-    lines, parts = [plain(line) for line in said], [part.split("\n") for part in plain(shown).strip("\n").split("\n...")]
+    """Each line that is not empty is as shown; `...` alone stands for any number of lines, behind one for the rest."""
+    lines = [plain(line) for line in said if line]
+    parts = [part.split("\n") for part in plain(shown).strip("\n").split("\n...")]
     at = 0
     for number, part in enumerate(parts):
         wanted = [line for line in part if line]
