@@ -92,6 +92,8 @@ def _story(target: Database, trust: Trust, out: Path) -> bool:
     note(f"{out}/trail.csv    the same for a spreadsheet")
     note(f"{out}/bundle.zip   the same, one entry longer by its export, and its proofs, for whoever has the log's key")
     note(f"{out}/verify.json  the report on the honest database")
+    if not target.embedded:
+        note("the users that signed stay in this database, and their passwords are known: countersign user deactivate")
     _try_it(target, told.waiting)
     return proven and caught and report.verdict is Verdict.PASSED
 

@@ -20,7 +20,7 @@ from countersign.audit.errors import ConfigurationError
 _PATIENCE = 60
 """Seconds that the server waits for a case to rest, and a client for the server."""
 _ENDING = 60
-_NEEDED = ("litestar", "uvicorn", "procrastinate", "pwdlib", "jsonschema", "tomlkit")
+NEEDED = ("litestar", "uvicorn", "procrastinate", "pwdlib", "jsonschema", "tomlkit")
 
 Json = dict[str, Any]
 
@@ -92,7 +92,7 @@ class Office:
 
 def check_installed() -> None:
     """Raise ConfigurationError, with the remedy, where what the service needs is not installed."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigurationError(
             f"The demonstration goes through the service, and what that needs is not installed ({missing[0]}).",

@@ -26,8 +26,10 @@ import pytest
 from conftest import Database
 from countersign.audit.canonical import parse
 from countersign.audit.entry import leaf_hash
+from countersign.audit.errors import ConfigurationError
 from countersign.service import database as commands
-from countersign.service.demo import put_all_back
+from countersign.service import demo_server
+from countersign.service.demo import demo, put_all_back
 from countersign.service.demo_dose import raised_dose
 from countersign.service.demo_unsigned import unsigned
 from countersign.service.demo_vanish import vanish
@@ -221,6 +223,17 @@ def test_the_printed_lines_cheat_and_put_back(demonstrated: tuple[Database, Path
     assert [finding.check for finding in database.verify().findings] == ["row"]
     _psql(database, restore)
     assert database.verify().findings == []
+
+
+def test_known_passwords_in_somebodys_own_database_are_spoken_of(demonstrated: tuple[Database, Path, str]) -> None:
+    assert "their passwords are known: countersign user deactivate" in demonstrated[2]
+
+
+def test_without_the_service_it_is_a_sentence_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo_server, "NEEDED", ("json", "not_installed_here"))
+    with pytest.raises(ConfigurationError, match=r"not installed \(not_installed_here\)") as refused:
+        demo(tmp_path)
+    assert "pip install '/path/to/this/clone[service,embedded]'" in refused.value.remedy
 
 
 def test_a_file_in_the_way_is_a_sentence_and_exit_code_2(database: Database, tmp_path: Path) -> None:

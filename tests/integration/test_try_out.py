@@ -31,16 +31,22 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     """Run what `make serve` runs, with a home of its own, on a free port, and Ctrl-C it in the end."""
-    said = subprocess.run([needed("make"), "-n", "serve"], cwd=CLONE, capture_output=True, text=True, check=True)
+    # Where a make runs this test, it would speak up about being one of several.
+    outside = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "COUNTERSIGN_", "MFLAGS"))
+    }
+    said = subprocess.run(
+        [needed("make"), "--no-print-directory", "-n", "serve"], cwd=CLONE, env=outside, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
     program, *words = shlex.split(said.stdout.splitlines()[-1])
     assert program.endswith("bin/countersign")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("COUNTERSIGN_")}
     with home_folder() as folder:
         folder.chmod(0o711)
         home, before = folder / "home", _untracked()
         process = subprocess.Popen(
             [COUNTERSIGN, *words, "--listen", "127.0.0.1:0"], cwd=CLONE,
-            env={**environment, "COUNTERSIGN_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**outside, "COUNTERSIGN_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, start_new_session=True,
         )  # fmt: skip
         try:
