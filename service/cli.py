@@ -356,7 +356,7 @@ def worker_command(config: Path, processes: int, concurrency: int, url: str | No
 )  # fmt: skip
 @_guarded
 def demo_command(out: Path) -> None:
-    """Run a medication order through an audited graph, verify it, then cheat and be caught."""
+    """Run cases under sign-off through the service, verify them, then cheat and be caught."""
     from .demo import demo  # noqa: PLC0415 - the only command that runs a graph
 
     demo(out)

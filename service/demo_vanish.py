@@ -1,4 +1,4 @@
-"""The demonstration's second cheat: a case that never was. Rows, entries and leaves go; what remains fits together."""
+"""The demonstration's last cheat: a case that never was. Rows, entries and leaves go; what remains fits together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def removal(case: str) -> list[str]:
 def vanish(target: Database, case: str) -> bool:
     """Make a case vanish, and keep its rows to put them back. False, and nothing done, where the server forbids it."""
     try:
-        with psycopg.connect(_admin_url(target)) as conn:
+        with psycopg.connect(admin_url(target)) as conn:
             conn.execute(f"CREATE SCHEMA {_KEPT}")
             for table, column in TABLES.items():
                 kept = f"{_KEPT}.{table.rpartition('.')[2]}"
@@ -36,7 +36,7 @@ def vanish(target: Database, case: str) -> bool:
 
 def put_back(target: Database) -> bool:
     """Undo `vanish`, also that of a demonstration that was killed. Tells whether there was anything to undo."""
-    with psycopg.connect(_admin_url(target)) as conn:
+    with psycopg.connect(admin_url(target)) as conn:
         (there,) = conn.execute("SELECT to_regnamespace(%s) IS NOT NULL", (_KEPT,)).fetchall()[0]
         if there:
             conn.execute(NO_TRIGGERS)
@@ -46,5 +46,6 @@ def put_back(target: Database) -> bool:
     return bool(there)
 
 
-def _admin_url(target: Database) -> str:
+def admin_url(target: Database) -> str:
+    """Return how to connect as whoever owns the server, where that is known."""
     return target.embedded.admin_url if target.embedded else target.owner_url

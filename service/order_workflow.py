@@ -1,4 +1,4 @@
-"""The demonstration's workflow: a medication order that a pharmacist approves, rejects or sends back.
+"""The examples' workflow: a medication order that a pharmacist approves, rejects or sends back.
 
 An ordinary LangGraph graph: nothing in it knows of the audit.
 """

@@ -122,6 +122,7 @@ def _to_try(config: Config, url: str) -> Iterator[str]:
     yield ""
     yield from what_to_try(config, url)
     yield ""
+    yield "Ctrl-C ends it."
 
 
 async def _make_people(target: Database, config: Config) -> None:

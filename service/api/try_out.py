@@ -77,9 +77,11 @@ def what_to_try(config: Config, url: str) -> Iterator[str]:
     )
     yield "# Somebody else finds what waits for them, looks at exactly what they sign, and signs:"
     yield from _signed_in("SIGNER", signer)
-    yield 'REVIEW=$(curl -s "$URL/api/reviews?mine=true" -H "Authorization: Bearer $SIGNER" | field items 0 id)'
-    yield 'curl -s $URL/api/reviews/$REVIEW -H "Authorization: Bearer $SIGNER" | tee review.json'
-    yield "SHOWN=$(field shown_digest < review.json)"
+    yield 'INBOX="$URL/api/reviews?status=open&case=$CASE"'
+    yield 'REVIEW=$(curl -s "$INBOX" -H "Authorization: Bearer $SIGNER" | field items 0 id)'
+    yield 'SEEN=$(curl -s $URL/api/reviews/$REVIEW -H "Authorization: Bearer $SIGNER")'
+    yield 'printf "%s\\n" "$SEEN"'
+    yield 'SHOWN=$(printf "%s" "$SEEN" | field shown_digest)'
     credential = {"username": signer, "password": password_of(signer)}
     said = {"decision": decision["name"], "reason": "As I see it.", "credential": credential}
     body = json.dumps(said)[:-1].replace('"', '\\"') + ', \\"shown_digest\\": \\"$SHOWN\\"}'
