@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -11,6 +11,8 @@ from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
+from countersign.audit.body import Body
+from countersign.audit.gates import STOP
 from countersign.audit.kinds import Kind
 
 from ..cases import rights, signing
@@ -20,7 +22,7 @@ from ..errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from ..identity.caller import Caller
 from .answers import AGAIN
 from .callers import CallerRequest
-from .cases import credential_of, found_of, waited
+from .cases import credential_of, found_afterwards, waited
 from .details import detail
 from .forms import (
     Attest,
@@ -41,7 +43,7 @@ from .models import Asked, told
 from .openapi import ABSENT, CONFLICT, INVALID, route
 from .paging import CursorText, Limit, cursor_of, moment_and_id, place_of
 from .parts import Service
-from .waiting import Prefer, at_rest, seconds_of
+from .waiting import Prefer
 
 _REVIEWS = ["Reviews"]
 ReviewPath = Annotated[str, PathParameter(pattern="^r-[0-9a-f]{32}$", description="A review's id.")]
@@ -143,10 +145,17 @@ async def decide(
     and what has changed.
     """
     service: Service = state.service
-    done = await _done_before(request, service, review, data)
+    wanted = (data.decision, data.shown_digest)
+    done = await _done_before(request, service, review, *wanted)
     if done is None:
-        async with _of_readers(service, request.user, review):
-            done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
+        try:
+            async with _of_readers(service, request.user, review):
+                done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
+        except ConflictError:
+            # What a server was at when it was ended may have been committed just now.
+            done = await _done_before(request, service, review, *wanted)
+            if done is None:
+                raise
     return await _signed(service, request.user, done, prefer)
 
 
@@ -188,28 +197,40 @@ async def comment(request: CallerRequest, state: State, review: ReviewPath, data
     return await _recorded(service, review, seq)
 
 
-async def _done_before(request: CallerRequest, service: Service, review: str, data: Decide) -> signing.SignedOff | None:
+async def _done_before(
+    request: CallerRequest, service: Service, review: str, decision: str, shown_digest: str
+) -> signing.SignedOff | None:
     """Return what the caller signed with this very request, if a server was ended before it could say so."""
     if not request.scope["state"].get(AGAIN):
         return None
-    caller = request.user
-    case = (await service.desk.review(caller, review)).row.case
-    entries = [checked.body for checked in await service.desk.trail(caller, case)]
+    case = (await service.desk.review(request.user, review)).row.case
+    entries = [checked.body for checked in await service.desk.trail(request.user, case)]
     mine = [
-        body.seq
+        body
         for body in entries
         if body.kind == Kind.REVIEW_SIGNED
-        and (body.actor.id, body.detail["review"]) == (caller.id, review)
-        and (body.detail["decision"], body.detail["shown_digest"]) == (data.decision, data.shown_digest)
+        and (body.actor.id, body.detail["review"]) == (request.user.id, review)
+        and (body.detail["decision"], body.detail["shown_digest"]) == (decision, shown_digest)
     ]
-    if not mine:
-        return None
-    decided = [body for body in entries if body.kind == Kind.REVIEW_DECIDED and body.detail["review"] == review]
-    last = next((body for body in decided if body.seq > mine[-1]), None)
-    concluded = last is not None and last.seq == mine[-1] + 1
-    outcome = str(last.detail["outcome"]) if last is not None and concluded else None
+    return _come_of(mine[-1], entries) if mine else None
+
+
+def _come_of(signed: Body, entries: Sequence[Body]) -> signing.SignedOff:
+    """Return what came of a signature at once: the entry behind it says so, if anything did."""
+    after = next((body for body in entries if body.seq == signed.seq + 1), None)
+    kind = after.kind if after is not None else ""
+    by_it = {Kind.REVIEW_DECIDED, Kind.CASE_CORRECTED}
+    concluded = kind in by_it and after is not None and after.actor == signed.actor
+    outcome = str(after.detail["outcome"]) if concluded and after is not None and kind == Kind.REVIEW_DECIDED else None
+    if kind == Kind.CASE_STOPPED and after is not None and after.detail.get("cause") == signed.seq:
+        outcome = STOP
     return signing.SignedOff(
-        case, review, mine[-1], data.decision, outcome, last.seq if last is not None and concluded else None
+        case=signed.trail,
+        review=str(signed.detail["review"]),
+        seq=signed.seq,
+        decision=str(signed.detail["decision"]),
+        outcome=outcome,
+        decided=after.seq if concluded and after is not None else None,
     )
 
 
@@ -241,9 +262,9 @@ def _asked(data: Asked) -> dict[str, Any]:
 
 
 async def _signed(service: Service, caller: Caller, done: signing.SignedOff, prefer: str | None) -> Response[Signed]:
-    await at_rest(service, caller, done.case, seconds_of(prefer))
+    found = await found_afterwards(service, caller, done.case, prefer)
     headers = waited(prefer, {"location": f"/api/cases/{done.case}"})
-    return Response(told(Signed, done, now=await found_of(service, caller, done.case)), headers=headers)
+    return Response(told(Signed, done, now=found), headers=headers)
 
 
 async def _recorded(service: Service, review: str, seq: int) -> Recorded:
