@@ -334,7 +334,8 @@ def _appended(kind: str, actor: str = "entry:1", *, system: bool = False, **deta
 
 DEFER = """SELECT procrastinate_defer_jobs_v1(ARRAY[ROW('x', 'countersign.run', 0, %(case)s::text, NULL,
 jsonb_build_object('case', %(case)s::text, 'mandate', 99), NULL)::procrastinate_job_to_defer_v1])"""
-JOB = """INSERT INTO procrastinate_jobs (queue_name, task_name, lock, args) VALUES ('x', 'countersign.run', %(case)s::text,
+JOB = """INSERT INTO procrastinate_jobs (queue_name, task_name, lock, args)
+VALUES ('x', 'countersign.run', %(case)s::text,
 jsonb_build_object('case', %(case)s::text, 'mandate', 99))"""
 
 
