@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -12,6 +12,8 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
 from countersign.audit.body import Body
+from countersign.audit.canonical import Json
+from countersign.audit.chain import Checked
 from countersign.audit.gates import STOP
 from countersign.audit.kinds import Kind
 
@@ -130,8 +132,14 @@ async def complete_signing(
     """Sign a statement with one's credential."""
     service: Service = state.service
     credential = credential_of(data.credential)
-    async with _of_readers(service, request.user, review):
-        done = await service.desk.complete_signing(request.user, review, signing_id, credential)
+    nonce = await service.desk.nonce_of(review, signing_id)
+    done = await _once(
+        request,
+        service,
+        review,
+        lambda found: nonce is not None and _nonce(found) == nonce,
+        lambda: service.desk.complete_signing(request.user, review, signing_id, credential),
+    )
     return await _signed(service, request.user, done, prefer)
 
 
@@ -145,17 +153,15 @@ async def decide(
     and what has changed.
     """
     service: Service = state.service
+    credential = credential_of(data.credential)
     wanted = (data.decision, data.shown_digest)
-    done = await _done_before(request, service, review, *wanted)
-    if done is None:
-        try:
-            async with _of_readers(service, request.user, review):
-                done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
-        except ConflictError:
-            # What a server was at when it was ended may have been committed just now.
-            done = await _done_before(request, service, review, *wanted)
-            if done is None:
-                raise
+    done = await _once(
+        request,
+        service,
+        review,
+        lambda found: (found.body.detail["decision"], found.body.detail["shown_digest"]) == wanted,
+        lambda: service.desk.decide(request.user, review, _asked(data), credential),
+    )
     return await _signed(service, request.user, done, prefer)
 
 
@@ -197,41 +203,65 @@ async def comment(request: CallerRequest, state: State, review: ReviewPath, data
     return await _recorded(service, review, seq)
 
 
+async def _once(
+    request: CallerRequest,
+    service: Service,
+    review: str,
+    fits: Callable[[Checked], bool],
+    sign: Callable[[], Awaitable[signing.SignedOff]],
+) -> signing.SignedOff:
+    """Return what came of this request's signature. It is made, unless this very request has made it: a server was
+    ended, or failed, before it could say so. `fits` knows the signature.
+    """
+    again = bool(request.scope["state"].get(AGAIN))
+    done = await _done_before(service, request.user, review, fits) if again else None
+    if done is not None:
+        return done
+    try:
+        async with _of_readers(service, request.user, review):
+            return await sign()
+    except ConflictError:
+        # What a server was at when it was ended may have been committed just now.
+        done = await _done_before(service, request.user, review, fits) if again else None
+        if done is None:
+            raise
+        return done
+
+
 async def _done_before(
-    request: CallerRequest, service: Service, review: str, decision: str, shown_digest: str
+    service: Service, caller: Caller, review: str, fits: Callable[[Checked], bool]
 ) -> signing.SignedOff | None:
-    """Return what the caller signed with this very request, if a server was ended before it could say so."""
-    if not request.scope["state"].get(AGAIN):
-        return None
-    case = (await service.desk.review(request.user, review)).row.case
-    entries = [checked.body for checked in await service.desk.trail(request.user, case)]
+    """Return what came of the caller's last signature in a review that `fits`; None where there is none."""
+    case = (await service.desk.review(caller, review)).row.case
+    entries = await service.desk.trail(caller, case)
     mine = [
-        body
-        for body in entries
-        if body.kind == Kind.REVIEW_SIGNED
-        and (body.actor.id, body.detail["review"]) == (request.user.id, review)
-        and (body.detail["decision"], body.detail["shown_digest"]) == (decision, shown_digest)
+        found.body
+        for found in entries
+        if found.body.kind == Kind.REVIEW_SIGNED
+        and (found.body.actor.id, found.body.detail["review"]) == (caller.id, review)
+        and fits(found)
     ]
-    return _come_of(mine[-1], entries) if mine else None
+    return _come_of(mine[-1], [found.body for found in entries]) if mine else None
+
+
+def _nonce(signed: Checked) -> Json:
+    said = signed.payload.get("statement") if isinstance(signed.payload, dict) else None
+    return said.get("nonce") if isinstance(said, dict) else None
 
 
 def _come_of(signed: Body, entries: Sequence[Body]) -> signing.SignedOff:
     """Return what came of a signature at once: the entry behind it says so, if anything did."""
     after = next((body for body in entries if body.seq == signed.seq + 1), None)
-    kind = after.kind if after is not None else ""
-    by_it = {Kind.REVIEW_DECIDED, Kind.CASE_CORRECTED}
-    concluded = kind in by_it and after is not None and after.actor == signed.actor
-    outcome = str(after.detail["outcome"]) if concluded and after is not None and kind == Kind.REVIEW_DECIDED else None
-    if kind == Kind.CASE_STOPPED and after is not None and after.detail.get("cause") == signed.seq:
-        outcome = STOP
-    return signing.SignedOff(
-        case=signed.trail,
-        review=str(signed.detail["review"]),
-        seq=signed.seq,
-        decision=str(signed.detail["decision"]),
-        outcome=outcome,
-        decided=after.seq if concluded and after is not None else None,
-    )
+    outcome = decided = None
+    if after is not None and after.actor == signed.actor:
+        if after.kind == Kind.REVIEW_DECIDED:
+            outcome, decided = str(after.detail["outcome"]), after.seq
+        elif after.kind == Kind.CASE_CORRECTED:
+            decided = after.seq
+        elif after.kind == Kind.CASE_STOPPED:
+            outcome = STOP
+    review, decision = str(signed.detail["review"]), str(signed.detail["decision"])
+    return signing.SignedOff(signed.trail, review, signed.seq, decision, outcome, decided)
 
 
 @asynccontextmanager

@@ -129,6 +129,7 @@ def test_one_signature_short_under_every_real_key_fails(scene: tuple[Scene, str]
 def _check_bundle(made: Scene, case: str, out: Path) -> None:
     """Whoever is handed the case is not deceived either; and our own export hands out no such thing."""
     database, log = made.database, log_trust(made.trust)
+    assert log is not None
     with psycopg.connect(database.app_url, autocommit=True) as conn:
         exported = record_export(conn, open_exporter(conn, database.home), case)
         with gathered(conn, Memory(made.memory), log, exported, readme="-", created_at=WHEN) as contents:
