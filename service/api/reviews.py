@@ -232,8 +232,12 @@ async def _done_before(
     service: Service, caller: Caller, review: str, fits: Callable[[Checked], bool]
 ) -> signing.SignedOff | None:
     """Return what came of the caller's last signature in a review that `fits`; None where there is none."""
-    case = (await service.desk.review(caller, review)).row.case
-    entries = await service.desk.trail(caller, case)
+    async with service.pool.connection() as conn:
+        row = await review_row(conn, review)
+    if row is None:
+        return None
+    # Not by the page of the review: that somebody was shown it would be an entry.
+    entries = await service.desk.trail(caller, row.case)
     mine = [
         found.body
         for found in entries
