@@ -7,7 +7,6 @@ done in the world.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,9 @@ import httpx
 import psycopg
 
 from conftest import Database
+from integration.drill_flow import ORDERS, Receiver, configured, receiving
 from serving import COUNTERSIGN, PASSWORD, PATIENCE, make_people
 
-ORDERS, HURRIED = "orders", "hurried"
 DECISIONS = ("approved", "halved", "rejected")
 MANY = [f"racer-{number}" for number in range(8)]
 PEOPLE = {
@@ -40,128 +38,6 @@ PEOPLE = {
     **{name: [("pharmacist", "*")] for name in MANY},
 }
 ENDS = ("completed", "stopped", "failed", "damaged")
-HURRY = 3
-"""Seconds after which a review of HURRIED expires."""
-
-_GRAPH = '''
-"""A graph whose last node does something in the world."""
-
-import json
-from typing import TypedDict
-from urllib.request import Request, urlopen
-
-from langgraph.graph import END, START, StateGraph
-
-RECEIVER = "%(receiver)s"
-
-
-class Order(TypedDict, total=False):
-    patient: str
-    dose_mg: int
-    decision: str
-    given: str
-
-
-def analyze(state: Order):
-    return {"dose_mg": 10}
-
-
-def act(state: Order, config):
-    place = config["configurable"]
-    effect = {"case": place["thread_id"], "decision": state["decision"], "dose_mg": state["dose_mg"]}
-    key = place["countersign_effect_key"]
-    with urlopen(Request(f"{RECEIVER}/{key}", json.dumps(effect).encode(), method="PUT"), timeout=30):
-        return {"given": f"{state['decision']}: {state['dose_mg']}"}
-
-
-builder = StateGraph(Order)
-builder.add_node("analyze", analyze)
-builder.add_node("act", act)
-builder.add_edge(START, "analyze")
-builder.add_edge("analyze", "act")
-builder.add_edge("act", END)
-graph = builder.compile()
-'''
-_HEAD = """
-[service]
-listen = "127.0.0.1:0"
-workers = 1
-[retention.short]
-days = 200
-"""
-_WORKFLOW = """
-[workflows.%(name)s]
-graph = "./flow.py:graph"
-retention = "short"
-[workflows.%(name)s.roles]
-start = ["prescriber"]
-correct = ["corrector"]
-stop = ["supervisor"]
-fallback = "supervisor"
-[[workflows.%(name)s.gates]]
-name = "pharmacist"
-before = "act"
-question = "May it?"
-role = "pharmacist"
-%(times)s
-[workflows.%(name)s.gates.decisions.approved]
-meaning = "As it is."
-releases = true
-write = { decision = "$decision" }
-[workflows.%(name)s.gates.decisions.halved]
-meaning = "Half of it."
-releases = true
-write = { decision = "$decision" }
-[workflows.%(name)s.gates.decisions.rejected]
-meaning = "No."
-write = { decision = "$decision" }
-[workflows.%(name)s.gates.edit]
-meaning = "I changed it."
-values = { type = "object", properties = { dose_mg = { type = "integer", minimum = 1 } } }
-"""
-
-
-class Receiver:
-    """Has each effect once: whatever else comes under a key that it has, it answers and forgets."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.effects: dict[str, dict[str, Any]] = {}
-        self.asked = 0
-
-    def take(self, key: str, effect: dict[str, Any]) -> None:
-        with self._lock:
-            self.asked += 1
-            self.effects.setdefault(key, effect)
-
-    def of(self, case: str) -> list[dict[str, Any]]:
-        with self._lock:
-            return [effect for effect in self.effects.values() if effect["case"] == case]
-
-
-@contextmanager
-def receiving(receiver: Receiver) -> Iterator[str]:
-    """Yield the address of a receiver."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            effect = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            receiver.take(self.path.strip("/"), effect)
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @dataclass
@@ -203,8 +79,7 @@ class Member:
                 stream.close()
 
     def end(self) -> None:
-        """End it in order."""
-        self.process.terminate()
+        """Return when it has ended, as it was told, and in order."""
         code = self.process.wait()
         self.close()
         assert code == 0, "".join(self.errors)
@@ -364,14 +239,6 @@ def at_once(*work: Callable[[], Any]) -> list[Any]:
         return [done.result() for done in [threads.submit(do, one) for one in work]]
 
 
-def _configured(folder: Path, receiver: str) -> Path:
-    times = f'expire_after = "{HURRY}s"\non_expiry = "rejected"'
-    workflows = [_WORKFLOW % {"name": ORDERS, "times": ""}, _WORKFLOW % {"name": HURRIED, "times": times}]
-    (folder / "countersign.toml").write_text("".join([_HEAD, *workflows]))
-    (folder / "flow.py").write_text(_GRAPH % {"receiver": receiver})
-    return folder
-
-
 @contextmanager
 def two_servers(database: Database, folder: Path) -> Iterator[Site]:
     """Yield two servers that serve one database, each with a worker of its own."""
@@ -384,7 +251,7 @@ def two_servers(database: Database, folder: Path) -> Iterator[Site]:
         "COUNTERSIGN_WORKER_DATABASE_URL": database.worker_url,
     }
     with ExitStack() as stack:
-        config = _configured(folder, stack.enter_context(receiving(receiver)))
+        config = configured(folder, stack.enter_context(receiving(receiver)))
         members = [Member(environment, config, _begun(environment, config)) for _ in range(2)]
         for member in members:
             stack.callback(member.end)

@@ -21,17 +21,8 @@ import pytest
 
 from conftest import Database
 from countersign.audit.verify import Verdict
-from integration.drilling import (
-    DECISIONS,
-    HURRIED,
-    MANY,
-    ORDERS,
-    Answer,
-    Site,
-    at_once,
-    kill_worker,
-    two_servers,
-)
+from integration.drill_flow import HURRIED, ORDERS
+from integration.drilling import DECISIONS, MANY, Answer, Site, at_once, kill_worker, two_servers
 from serving import home_folder, own_home
 
 pytestmark = pytest.mark.long
