@@ -30,7 +30,7 @@ test: $(STAMP)
 # More of what the suite does a little of: COUNTERSIGN_DRILL multiplies it.
 drill: export COUNTERSIGN_DRILL ?= 1000
 drill: $(STAMP)
-	$(BIN)/python -m pytest tests/integration/test_api_fuzz.py
+	$(BIN)/python -m pytest tests/integration/test_drill.py tests/integration/test_api_fuzz.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/case.py

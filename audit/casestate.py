@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from .body import Body
 from .canonical import Json
@@ -14,6 +15,12 @@ from .gates import Gate, Policy
 from .mandates import Pause, Question
 from .reviews import Attempt, Parties, Phase, Refusal, Review, refusal
 from .standing import Directory, Standing, named_place
+
+SKEW = timedelta(minutes=1)
+"""By how much the clocks of two servers may differ: within it, moments do not tell what came first, and locks did.
+
+An act commits before the end of a right that it rests on; where the clock of whoever ended it is slow, it seems later.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Case:
             return None, [f"rests on a standing of {who!r} that is not shown: {error.message.rstrip('.')}"]
         said = []
         later = self.directory.after(found)
-        if later is not None and later.since < body.occurred_at:
+        if later is not None and later.since + SKEW < body.occurred_at:
             said.append(f"names an old standing of {who!r}: entry {later.place.seq} of @system came before it")
         elif self.named.get(who, 0) > place.seq:
             said.append(f"names an older standing of {who!r} than an entry before it did")

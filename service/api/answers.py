@@ -59,6 +59,11 @@ WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
 _FORGET: LiteralString = """
 DELETE FROM countersign.answers WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
 """
+_LEAVE: LiteralString = """
+UPDATE countersign.answers SET headers = %s WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
+"""
+_NOBODY = bytes(8)
+"""In place of the number of a server that is at it: no server has this one."""
 _CLEAN: LiteralString = "DELETE FROM countersign.answers WHERE made_at < %s"
 
 
@@ -150,6 +155,11 @@ class Answers:
         async with self._pool.connection() as conn:
             await conn.execute(_FORGET, (principal, key, self._mine))
 
+    async def leave(self, principal: str, key: str) -> None:
+        """Let the next request with this key look what was done of it: this one failed, before or behind its commit."""
+        async with self._pool.connection() as conn:
+            await conn.execute(_LEAVE, (_NOBODY, principal, key, self._mine))
+
     async def clean(self) -> None:
         """Remove answers that are old enough."""
         async with self._pool.connection() as conn:
@@ -190,7 +200,10 @@ class IdempotencyMiddleware(ASGIMiddleware):
 
 
 async def _settle(answers: Answers, principal: str, key: str, said: _Recorder, scope: Scope) -> None:
-    if not said.complete or said.status >= 500 or said.status in _TRANSIENT:  # noqa: PLR2004 - whatever is worth a retry
+    if not said.complete or said.status >= 500:  # noqa: PLR2004 - whatever is worth a retry
+        await answers.leave(principal, key)
+        return
+    if said.status in _TRANSIENT:
         await answers.forget(principal, key)
         return
     secret = bool(scope["route_handler"].opt.get(SECRET))

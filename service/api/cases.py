@@ -12,7 +12,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
 from ..cases.rows import CASE_STATUSES, CaseRow
-from ..errors import ConflictError
+from ..errors import ConflictError, RequestError
 from ..identity.caller import Caller
 from .answers import NAME
 from .callers import CallerRequest
@@ -228,10 +228,22 @@ async def _answer(service: Service, caller: Caller, case: str, prefer: str | Non
     return Response(await found_of(service, caller, case), headers=headers)
 
 
+async def found_afterwards(service: Service, caller: Caller, case: str, prefer: str | None) -> CaseFound | None:
+    """Return how a case is when it rests, to somebody who did something that counts; None if they cannot be told.
+
+    They may have lost the right to read it meanwhile. What they did is committed, and nothing denies it any more.
+    """
+    try:
+        await at_rest(service, caller, case, seconds_of(prefer))
+        return await found_of(service, caller, case)
+    except RequestError:
+        return None
+
+
 async def _done(service: Service, caller: Caller, case: str, prefer: str | None, seq: int) -> Response[Done]:
-    await at_rest(service, caller, case, seconds_of(prefer))
+    found = await found_afterwards(service, caller, case, prefer)
     headers = waited(prefer, {"location": f"/api/cases/{case}"})
-    return Response(Done(case=await found_of(service, caller, case), seq=seq), headers=headers)
+    return Response(Done(case=found, seq=seq), headers=headers)
 
 
 ROUTES = (

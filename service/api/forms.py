@@ -231,7 +231,9 @@ class History(Told):
 class Done(Told):
     """What was recorded, as which entry of the case's trail, and how the case is now."""
 
-    case: CaseFound
+    case: Annotated[
+        CaseFound | None, Meta(description="null: it is done, and whoever did it may not read the case any more.")
+    ]
     seq: Seq
 
 
@@ -290,7 +292,9 @@ class SignedOff(Told):
 class Signed(SignedOff, kw_only=True):
     """A signature, and how the case is now."""
 
-    now: CaseFound
+    now: Annotated[
+        CaseFound | None, Meta(description="null: it counts, and the signer may not read the case any more.")
+    ]
 
 
 class EntryTold(Told):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -11,6 +11,10 @@ from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
+from countersign.audit.body import Body
+from countersign.audit.canonical import Json
+from countersign.audit.chain import Checked
+from countersign.audit.gates import STOP
 from countersign.audit.kinds import Kind
 
 from ..cases import rights, signing
@@ -20,7 +24,7 @@ from ..errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from ..identity.caller import Caller
 from .answers import AGAIN
 from .callers import CallerRequest
-from .cases import credential_of, found_of, waited
+from .cases import credential_of, found_afterwards, waited
 from .details import detail
 from .forms import (
     Attest,
@@ -41,7 +45,7 @@ from .models import Asked, told
 from .openapi import ABSENT, CONFLICT, INVALID, route
 from .paging import CursorText, Limit, cursor_of, moment_and_id, place_of
 from .parts import Service
-from .waiting import Prefer, at_rest, seconds_of
+from .waiting import Prefer
 
 _REVIEWS = ["Reviews"]
 ReviewPath = Annotated[str, PathParameter(pattern="^r-[0-9a-f]{32}$", description="A review's id.")]
@@ -128,8 +132,14 @@ async def complete_signing(
     """Sign a statement with one's credential."""
     service: Service = state.service
     credential = credential_of(data.credential)
-    async with _of_readers(service, request.user, review):
-        done = await service.desk.complete_signing(request.user, review, signing_id, credential)
+    nonce = await service.desk.nonce_of(review, signing_id)
+    done = await _once(
+        request,
+        service,
+        review,
+        lambda found: nonce is not None and _nonce(found) == nonce,
+        lambda: service.desk.complete_signing(request.user, review, signing_id, credential),
+    )
     return await _signed(service, request.user, done, prefer)
 
 
@@ -143,10 +153,15 @@ async def decide(
     and what has changed.
     """
     service: Service = state.service
-    done = await _done_before(request, service, review, data)
-    if done is None:
-        async with _of_readers(service, request.user, review):
-            done = await service.desk.decide(request.user, review, _asked(data), credential_of(data.credential))
+    credential = credential_of(data.credential)
+    wanted = (data.decision, data.shown_digest)
+    done = await _once(
+        request,
+        service,
+        review,
+        lambda found: (found.body.detail["decision"], found.body.detail["shown_digest"]) == wanted,
+        lambda: service.desk.decide(request.user, review, _asked(data), credential),
+    )
     return await _signed(service, request.user, done, prefer)
 
 
@@ -188,29 +203,69 @@ async def comment(request: CallerRequest, state: State, review: ReviewPath, data
     return await _recorded(service, review, seq)
 
 
-async def _done_before(request: CallerRequest, service: Service, review: str, data: Decide) -> signing.SignedOff | None:
-    """Return what the caller signed with this very request, if a server was ended before it could say so."""
-    if not request.scope["state"].get(AGAIN):
+async def _once(
+    request: CallerRequest,
+    service: Service,
+    review: str,
+    fits: Callable[[Checked], bool],
+    sign: Callable[[], Awaitable[signing.SignedOff]],
+) -> signing.SignedOff:
+    """Return what came of this request's signature. It is made, unless this very request has made it: a server was
+    ended, or failed, before it could say so. `fits` knows the signature.
+    """
+    again = bool(request.scope["state"].get(AGAIN))
+    done = await _done_before(service, request.user, review, fits) if again else None
+    if done is not None:
+        return done
+    try:
+        async with _of_readers(service, request.user, review):
+            return await sign()
+    except ConflictError:
+        # What a server was at when it was ended may have been committed just now.
+        done = await _done_before(service, request.user, review, fits) if again else None
+        if done is None:
+            raise
+        return done
+
+
+async def _done_before(
+    service: Service, caller: Caller, review: str, fits: Callable[[Checked], bool]
+) -> signing.SignedOff | None:
+    """Return what came of the caller's last signature in a review that `fits`; None where there is none."""
+    async with service.pool.connection() as conn:
+        row = await review_row(conn, review)
+    if row is None:
         return None
-    caller = request.user
-    case = (await service.desk.review(caller, review)).row.case
-    entries = [checked.body for checked in await service.desk.trail(caller, case)]
+    # Not by the page of the review: that somebody was shown it would be an entry.
+    entries = await service.desk.trail(caller, row.case)
     mine = [
-        body.seq
-        for body in entries
-        if body.kind == Kind.REVIEW_SIGNED
-        and (body.actor.id, body.detail["review"]) == (caller.id, review)
-        and (body.detail["decision"], body.detail["shown_digest"]) == (data.decision, data.shown_digest)
+        found.body
+        for found in entries
+        if found.body.kind == Kind.REVIEW_SIGNED
+        and (found.body.actor.id, found.body.detail["review"]) == (caller.id, review)
+        and fits(found)
     ]
-    if not mine:
-        return None
-    decided = [body for body in entries if body.kind == Kind.REVIEW_DECIDED and body.detail["review"] == review]
-    last = next((body for body in decided if body.seq > mine[-1]), None)
-    concluded = last is not None and last.seq == mine[-1] + 1
-    outcome = str(last.detail["outcome"]) if last is not None and concluded else None
-    return signing.SignedOff(
-        case, review, mine[-1], data.decision, outcome, last.seq if last is not None and concluded else None
-    )
+    return _come_of(mine[-1], [found.body for found in entries]) if mine else None
+
+
+def _nonce(signed: Checked) -> Json:
+    said = signed.payload.get("statement") if isinstance(signed.payload, dict) else None
+    return said.get("nonce") if isinstance(said, dict) else None
+
+
+def _come_of(signed: Body, entries: Sequence[Body]) -> signing.SignedOff:
+    """Return what came of a signature at once: the entry behind it says so, if anything did."""
+    after = next((body for body in entries if body.seq == signed.seq + 1), None)
+    outcome = decided = None
+    if after is not None and after.actor == signed.actor:
+        if after.kind == Kind.REVIEW_DECIDED:
+            outcome, decided = str(after.detail["outcome"]), after.seq
+        elif after.kind == Kind.CASE_CORRECTED:
+            decided = after.seq
+        elif after.kind == Kind.CASE_STOPPED:
+            outcome = STOP
+    review, decision = str(signed.detail["review"]), str(signed.detail["decision"])
+    return signing.SignedOff(signed.trail, review, signed.seq, decision, outcome, decided)
 
 
 @asynccontextmanager
@@ -241,9 +296,9 @@ def _asked(data: Asked) -> dict[str, Any]:
 
 
 async def _signed(service: Service, caller: Caller, done: signing.SignedOff, prefer: str | None) -> Response[Signed]:
-    await at_rest(service, caller, done.case, seconds_of(prefer))
+    found = await found_afterwards(service, caller, done.case, prefer)
     headers = waited(prefer, {"location": f"/api/cases/{done.case}"})
-    return Response(told(Signed, done, now=await found_of(service, caller, done.case)), headers=headers)
+    return Response(told(Signed, done, now=found), headers=headers)
 
 
 async def _recorded(service: Service, review: str, seq: int) -> Recorded:

@@ -133,6 +133,13 @@ async def decide(
             return await _sign(held, caller, wanted, loaded, proved, None)
 
 
+async def nonce_of(room: Room, review: str, signing: str) -> str | None:
+    """Return the nonce of a statement that was fixed for a review, in hex, which its signature names."""
+    async with room.reading() as conn:
+        row = await (await conn.execute(_FIXED, (signing,))).fetchone()
+    return None if row is None or row[0] != review else parse_statement(parse(row[2])).nonce.hex()
+
+
 async def case_of(room: Room, review: str) -> str:
     """Return the case of a review. Raises AbsentError."""
     async with room.reading() as conn:

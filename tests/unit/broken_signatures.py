@@ -88,6 +88,7 @@ def old_standing() -> World:
     name = world.grant("u-chi", "pharmacist")
     old = world.places["u-chi"]
     world.about("grant.revoked", "u-chi", grant=name)
+    world.later(62)  # no clock is that wrong
     world.look("u-chi")
     number = world.sign("u-chi", role="pharmacist", standing=old, looks=False)
     return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})

@@ -24,6 +24,21 @@ def approved() -> World:
     return world
 
 
+def signed_as_the_right_ended_by_a_slower_clock() -> World:
+    """The signature was first, by the lock; whoever revoked the grant then has a clock that is half a minute behind."""
+    world = waiting()
+    name = world.grant("u-chi", "pharmacist")
+    old = world.places["u-chi"]
+    world.look("u-chi")
+    now = world.now
+    world.later(-30)
+    world.about("grant.revoked", "u-chi", grant=name)
+    world.now = now
+    world.sign("u-chi", role="pharmacist", standing=old, looks=False)
+    finish(world, world.decide())
+    return world
+
+
 def rejected() -> World:
     world = waiting()
     world.sign("u-pha", "rejected", text="the dose is too high")
@@ -629,6 +644,7 @@ def fan_out() -> World:
 HONEST: Mapping[str, Callable[[], World]] = {
     made.__name__.replace("_", " "): made
     for made in (
+        signed_as_the_right_ended_by_a_slower_clock,
         approved, rejected, written_nothing, two_stages, two_gates, two_gates_writing_nothing, after_a_node,
         after_one_and_before_the_next, decision_that_leads_to_another_gate, in_a_loop, answered, two_questions_at_once,
         two_questions_in_one_node, question_in_a_subgraph, pause_in_a_subgraph, pause_that_no_gate_names,
