@@ -37,6 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/appends.py
 	$(BIN)/python benchmarks/log.py
+	$(BIN)/python benchmarks/service.py
 
 lint: $(STAMP) build/types
 	$(BIN)/ruff check .
