@@ -126,7 +126,7 @@ def _to_try(config: Config, url: str) -> Iterator[str]:
 
 
 async def _make_people(target: Database, config: Config) -> None:
-    async with service_pool(target.service_url, most=1) as pool:
+    async with service_pool(target.service_url, most=4) as pool:
         await make_people(await open_people(pool, target.home), config)
 
 

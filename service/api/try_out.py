@@ -5,6 +5,7 @@ Never for anything else: whoever reads this page could sign. So it is served on 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -49,13 +50,20 @@ def people_of(config: Config) -> dict[str, list[GrantWanted]]:
 async def make_people(people: People, config: Config) -> list[str]:
     """Make those who are not there yet, each with a password that may sign, and return the names of all."""
     wanted = people_of(config)
-    for name, grants in wanted.items():
-        try:
-            _, first = await people.create_user(os_user(), name, name.replace("-", " ").title(), None, grants)
-        except ConflictError:
-            continue
-        await people.set_password(name, first, password_of(name))
+    await asyncio.gather(*(_make_person(people, name, grants) for name, grants in wanted.items()))
     return list(wanted)
+
+
+async def _make_person(people: People, name: str, grants: list[GrantWanted]) -> None:
+    """Make one, or give the password that a server which was killed half-way left out."""
+    try:
+        _, first = await people.create_user(os_user(), name, name.replace("-", " ").title(), None, grants)
+    except ConflictError:
+        user = await people.find_user(os_user(), name)
+        if user.password == "own":  # noqa: S105 - a word for whose it is
+            return
+        first = await people.reset_password(os_user(), user.id)
+    await people.set_password(name, first, password_of(name))
 
 
 def what_to_try(config: Config, url: str) -> Iterator[str]:

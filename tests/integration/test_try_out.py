@@ -1,9 +1,10 @@
-"""`make serve`: what it prints can be pasted into a shell, and Ctrl-C leaves nothing behind."""
+"""`make serve`: what it prints, and docs/api.md, can be pasted into a shell; Ctrl-C leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from needs import needed
 from serving import COUNTERSIGN, home_folder
 
 CLONE = Path(__file__).parents[2]
+GUIDE = CLONE / "docs" / "api.md"
 
 
 @dataclass
@@ -94,6 +96,20 @@ def test_the_printed_lines_start_a_case_and_sign_it(served: Served, tmp_path: Pa
     assert state["state"]["order"] == "GIVE 5 mg warfarin to P-101"
     assert [entry["kind"] for entry in trail["items"]].count("review.signed") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_guide_to_the_api_does_what_it_says(served: Served, tmp_path: Path) -> None:
+    needed("curl")
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    url = served.to_paste.partition("URL=")[2].partition("\n")[0]
+    lines = "\n".join((f"URL={url}", *blocks))
+    done = subprocess.run(
+        [needed("bash"), "-euo", "pipefail", "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert len(blocks) == 5
+    assert [
+        word for word in ("awaiting_review", "GIVE 5 mg warfarin to P-101", "review.signed") if word not in done.stdout
+    ] == []
 
 
 def test_nothing_is_written_into_the_clone_that_git_does_not_ignore(served: Served) -> None:
