@@ -25,7 +25,7 @@ from .chain import START, Link, check_keys_trail, check_signed
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL, Entry, EntryDraft, Signer, check_trail, seal
 from .errors import AppendError, MalformedError, VerificationError
 from .keys import IntroducedKey, Trust
-from .kinds import allows
+from .kinds import Kind, allows
 from .read import ENTRY_COLUMNS, entries_statement, entry_of
 from .recent import Recent
 from .steps import Statement, Steps, arun, run
@@ -92,11 +92,19 @@ class Appender:
         self._now = now
         self._random = random
         self._known: Recent[str, Link] = Recent(4096)
+        self._secrets: dict[str, bytes] = {}
 
     @property
     def origin(self) -> str:
         """The name of the log that all entries of this deployment carry."""
         return self.trust.origin
+
+    def secret(self, purpose: str) -> bytes:
+        """Return 32 bytes that every process with the deployment key comes to for a purpose, and nobody else."""
+        if purpose not in self._secrets:
+            signer = next(signer for kinds, signer in self._signers if allows(kinds, Kind.USER_CREATED))
+            self._secrets[purpose] = hashlib.sha256(signer.sign(f"countersign/{purpose}/1".encode())).digest()
+        return self._secrets[purpose]
 
     async def aappend(self, conn: AsyncConnection[Any], *drafts: EntryDraft) -> list[Entry]:
         """Append `drafts` in the caller's open transaction and return the entries. Never commits.

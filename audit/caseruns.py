@@ -128,6 +128,8 @@ class CaseRuns:
             self._ask_people(checked.body)
         elif kind == Kind.CASE_STOPPED:
             self.stopped = True
+        elif kind == Kind.CASE_MOVED:
+            self._move()
         for kinds, take in ((_ACTS, self._act), (_SAVES, self._save), (_RAISES, self._raise), (_ENDS, self._end)):
             if kind in kinds:
                 return take(checked)
@@ -149,6 +151,19 @@ class CaseRuns:
             last = self._to_be_retried()
             mandate.retries, last.over = last, True
         self.mandates[mandate.seq] = mandate
+
+    def _move(self) -> None:
+        """Void what was decided by the policy of another version and is not carried out yet: its gates are due anew.
+
+        A run that is under way is not broken off. An edit that was made stays, and its gates stand at it again.
+        """
+        pending = self.pending
+        if any(one.doing.ran for one in pending):
+            return
+        self.crossings.revoke()
+        for mandate in pending:
+            if mandate.doing.kind == Kind.REVIEW_DECIDED and mandate.doing.updated is None:
+                mandate.over = True
 
     def _to_be_retried(self) -> Mandate:
         """Return the mandate that failed or was lost last; what failed before a later one was acted on is past."""
@@ -262,9 +277,8 @@ class CaseRuns:
 
     def _save(self, checked: Checked) -> list[str]:
         body, path = checked.body, checked.body.detail.get("path")
-        if isinstance(path, str) and path.startswith(_EDIT_PATH):
-            known = named_mandate(body.actor) in self.mandates
-            return [] if known else ["is part of an edit that no entry of this case allows"]
+        if body.kind == Kind.WRITES_SAVED and isinstance(path, str) and path.startswith(_EDIT_PATH):
+            return [] if self._is_edit(body) else ["is part of an edit that no entry of this case allows"]
         run = self._runs.get(str(body.run))
         said = []
         if run is None:
@@ -274,6 +288,16 @@ class CaseRuns:
         if body.kind == Kind.CHECKPOINT_SAVED:
             return said + self._checkpoint(body, run, node_of(checked))
         return said + self._writes(checked, run)
+
+    def _is_edit(self, body: Body) -> bool:
+        """Tell whether what is saved can be part of an edit: no node runs in one, and no run makes one."""
+        mandate = self.mandates.get(named_mandate(body.actor) or 0)
+        return (
+            mandate is not None
+            and mandate.doing.updates
+            and str(body.run) not in self._runs
+            and "node" not in body.detail
+        )
 
     def _checkpoint(self, body: Body, run: Run | None, node: str) -> list[str]:
         place, source, said = body.checkpoint, body.detail.get("source"), []
@@ -295,12 +319,15 @@ class CaseRuns:
         named = detail.get("channels", payload.get("channels"))
         channels = set(map(str, named)) if isinstance(named, list) else set()
         if not detail.get("path"):
-            return self._command_writes(channels - {_RESUME}, run, work)
+            return self._command_writes(channels, run, work)
+        said = []
         if work is not None and work.question is not None and _RESUME in channels:
             work.delivered = work.delivered or work.question.task == detail.get("task")
+        elif _RESUME in channels:
+            said.append("holds an answer that no decision gave")
         if place is None or place.ns:
-            return self.crossings.ran_within(node_of(checked))
-        said = self.crossings.wrote(body, node_of(checked))
+            return said + self.crossings.ran_within(node_of(checked))
+        said += self.crossings.wrote(body, node_of(checked))
         old = self.crossings.knows(place.id) and not self.crossings.stands_at(place.id)
         if old and not (run and run.ended in _FAILURES):
             said.append(f"writes to checkpoint {place.id}, which is not the latest")
@@ -310,6 +337,8 @@ class CaseRuns:
         """Take over what a caller's Command delivers, besides an answer."""
         if not channels:
             return []
+        if _RESUME in channels:
+            return ["leaves an answer for whoever asks next, which no decision gave"]
         if work is not None and run is not None and "goto" in run.command:
             work.delivered = True
             return []
@@ -331,7 +360,8 @@ class CaseRuns:
             self.questions[question.id] = question
             if run is not None and run.mandate is not None:
                 run.mandate.over = True
-            return [] if run is not None else ["asks outside of any run that was recorded"]
+            said = self.crossings.unwritten()
+            return said if run is not None else [*said, "asks outside of any run that was recorded"]
         return self._pauses(checked, place, run)
 
     def _pauses(self, checked: Checked, place: CheckpointRef, run: Run | None) -> list[str]:
@@ -339,7 +369,7 @@ class CaseRuns:
         named = body.detail.get("next", payload.get("next"))
         nodes = tuple(map(str, named)) if isinstance(named, list) else ()
         self.pause = Pause(body.seq, str(body.detail.get("when")), nodes, place)
-        said = []
+        said = self.crossings.unwritten()
         if not place.ns and place.id != self.tip:
             said.append(f"pauses at checkpoint {place.id}, which is not the latest")
         edit = self.mandates.get(self._acted)

@@ -13,7 +13,7 @@ from .body import Body
 from .chain import Checked
 from .gates import Gate, Policy
 
-_INTERNAL = "__"
+_START = "__start__"
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class _Checkpoint:
 
     parent: str | None
     behind: str | None
+    looped: bool = False
+    """Whether it says that it came of nodes that ran."""
     released: set[str] = field(default_factory=set)
 
 
@@ -50,8 +52,10 @@ class Crossings:
         place = body.checkpoint
         if place is None:
             return []
+        unwritten = self.unwritten()
         self._add(place.id, place.parent, place.parent)
-        return [
+        self._known[place.id].looped = body.detail.get("source") == "loop"
+        return unwritten + [
             said
             for seq, node in self._early.pop(place.id, [])
             for said in self._crossed(place.id, node, f"entry {seq}")
@@ -72,9 +76,11 @@ class Crossings:
     def wrote(self, body: Body, node: str) -> list[str]:
         """Take over that a node of the root graph ran from a checkpoint. Returns a sentence for each gate crossed."""
         place = body.checkpoint
-        if place is None or node.startswith(_INTERNAL):
+        if place is None:
             return []
         self._wrote.setdefault(place.id, set()).add(node)
+        if node == _START:
+            return []
         if place.id not in self._known:
             self._early.setdefault(place.id, []).append((body.seq, node))
             return []
@@ -84,9 +90,19 @@ class Crossings:
         """Take over that a subgraph in this node of the root graph is at work, at the latest checkpoint."""
         return self._crossed(self.tip, node, "it") if self.tip is not None else []
 
+    def unwritten(self) -> list[str]:
+        """Return a sentence if no node wrote what the latest checkpoint says that nodes came to: which gates stood in
+        its way cannot be told. Once for each checkpoint.
+        """
+        found = self._known.get(self.tip or "")
+        if found is None or not found.looped or found.behind in self._wrote:
+            return []
+        found.looped = False
+        return [f"comes behind checkpoint {self.tip}, to which no node wrote anything: it was put there past the graph"]
+
     def completed(self) -> list[str]:
         """Return a sentence for each gate that stands at the latest checkpoint: a run says that it is at its end."""
-        return [
+        return self.unwritten() + [
             f"says that the graph came to its end although the gate {gate.name!r} was not released"
             for gate in self.due(())
         ]
@@ -95,6 +111,11 @@ class Crossings:
         """Take over that a gate was decided at this checkpoint."""
         if gate is not None and checkpoint in self._known:
             self._known[checkpoint].released.add(gate)
+
+    def revoke(self) -> None:
+        """Take back what was released: it was by the policy of another version."""
+        for found in self._known.values():
+            found.released.clear()
 
     def due(self, nodes: Collection[str], checkpoint: str | None = None) -> tuple[Gate, ...]:
         """Return the gates that stand at a checkpoint, the latest without one, where `nodes` run next, and are not

@@ -128,7 +128,7 @@ class CaseReplay:
         """Tell whether an act follows from what its actor signed in a review, and not from their role alone."""
         body = checked.body
         if body.kind == Kind.CASE_CORRECTED:
-            return "signed" in body.detail
+            return _signed(body) is not None
         return body.kind == Kind.CASE_STOPPED and self._stop_signed(body) is not None
 
     def _stop_signed(self, body: Body) -> Review | None:
@@ -142,7 +142,8 @@ class CaseReplay:
 
     def _signed_edit(self, checked: Checked) -> Iterator[str]:
         """Yield what is wrong with a correction that is made under a signature."""
-        number = checked.body.detail.get("signed")
+        body = checked.body
+        number = _signed(body)
         if number is None:
             return
         found = [
@@ -154,6 +155,9 @@ class CaseReplay:
         if not found:
             yield f"rests on entry {number}, which is no signature for an edit that counts"
         for review, one in found:
+            if (one.signer, one.role) != (body.actor.id, body.actor.role):
+                who = f"{body.actor.id} as {body.actor.role}"
+                yield f"is an edit by {who}, and entry {number} was signed by {one.signer} as {one.role}"
             erased = is_erased(checked) or number in self.case.erased
             if not erased and not same(members(checked).get("values"), one.values):
                 yield f"edits otherwise than entry {number} was signed for"
@@ -189,6 +193,12 @@ class CaseReplay:
             for review in case.reviews.values():
                 if review.is_open:
                     review.change(body.seq)
+
+
+def _signed(body: Body) -> int | None:
+    """Return the signature that a correction names, if it names one; nothing else stands in place of a role."""
+    number = body.detail.get("signed")
+    return number if type(number) is int else None
 
 
 def _refused(kind: Kind, refusal: Refusal | None) -> Iterator[str]:

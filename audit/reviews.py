@@ -30,6 +30,10 @@ class Phase(StrEnum):
     CLOSED = "closed"
 
 
+LATE = timedelta(minutes=1)
+"""How far behind the end of a review's time a signature may be dated: clocks of two machines differ by a little."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why somebody may not: `cause` is the word for it in `review.refused`, `sentence` goes on from who it is."""
@@ -161,9 +165,12 @@ def refusal(review: Review, parties: Parties, attempt: Attempt, *, erased: bool 
     return None
 
 
-def _phase(review: Review, _: Parties, __: Attempt) -> Refusal | None:
-    if review.phase is Phase.OPEN:
+def _phase(review: Review, _: Parties, attempt: Attempt) -> Refusal | None:
+    due = review.due("expire")
+    if review.phase is Phase.OPEN and (due is None or attempt.at <= due + LATE):
         return None
+    if review.phase is Phase.OPEN:
+        return Refusal("expired", "the time of the review is over, whether or not an entry says so")
     if review.phase is Phase.EXPIRED or review.expired_by:
         return Refusal("expired", "the time of the review is over")
     if review.phase is Phase.CHANGED:
@@ -209,8 +216,14 @@ def _separation(review: Review, parties: Parties, attempt: Attempt) -> Refusal |
     return None
 
 
+def _counting(review: Review) -> list[Signature]:
+    """Return the signatures without those by API keys where the gate accepts none: these stand in nobody's way."""
+    return [one for one in review.signatures if not one.attested or review.gate.accept == "attested"]
+
+
 def _once(review: Review, _: Parties, attempt: Attempt) -> Refusal | None:
-    if any(one.signer == person(attempt.standing) for one in review.signatures):
+    given = review.signatures if attempt.attested else _counting(review)
+    if any(one.signer == person(attempt.standing) for one in given):
         return Refusal("signed-already", "they have signed in this round already")
     return None
 
@@ -226,7 +239,7 @@ def _agreement(review: Review, _: Parties, attempt: Attempt) -> Refusal | None:
         fill(rule.write, decision=rule.name, reason="", values=values)
     except MalformedError as error:
         return Refusal("values", error.message.rstrip("."))
-    before = [one for one in review.signatures if one.decision != EDIT]
+    before = [one for one in _counting(review) if one.decision != EDIT]
     if rule.releases and not agrees(before, rule.name, values):
         if any(one.decision != rule.name for one in before):
             return Refusal("decision", f"those who signed before did not decide {rule.name!r}")

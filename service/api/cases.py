@@ -38,14 +38,14 @@ from .forms import (
 )
 from .models import told
 from .openapi import ABSENT, CONFLICT, INVALID, route
-from .paging import CursorText, Limit, cursor_of, moment_and_id, place_of
+from .paging import PRINTABLE, CursorText, Limit, cursor_of, moment_and_id, place_of
 from .parts import Service
 from .waiting import Prefer, at_rest, seconds_of
 from .words import case_status, told_status, whole_entry
 
 _CASES = ["Cases"]
 CasePath = Annotated[UUID, PathParameter(description="A case's id.")]
-_Text = Annotated[str | None, QueryParameter(max_length=200)]
+_Text = Annotated[str | None, QueryParameter(max_length=200, pattern=PRINTABLE)]
 _Status = Annotated[
     str | None, QueryParameter(pattern=f"^({'|'.join(map(told_status, CASE_STATUSES))})$", description="Only these.")
 ]

@@ -21,6 +21,8 @@ from ..errors import InvalidError
 
 MOST = 100
 _LONGEST = 512
+PRINTABLE = "^[^\\x00-\\x1f\\x7f]*$"
+"""What a filter may hold: nothing that the database cannot be sent."""
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MOST, description="How many items at most.")]
 CursorText = Annotated[

@@ -14,19 +14,18 @@ from .callers import CallerRequest
 from .forms import Entries, EntryTold, Workflows, WorkflowTold
 from .models import moment, told
 from .openapi import ABSENT, CONFLICT, INVALID, route
-from .paging import CursorText, Limit, cursor_of, moment_trail_seq, place_of
+from .paging import PRINTABLE, CursorText, Limit, cursor_of, moment_trail_seq, place_of
 from .parts import Service
 
 _MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
-_Printable = "^[^\\x00-\\x1f\\x7f]*$"
 _Person = Annotated[
     str | None, QueryParameter(max_length=100, pattern="^[a-z0-9:-]+$", description="By this user or API key.")
 ]
 _Kind = Annotated[
     str | None, QueryParameter(max_length=100, pattern="^[a-z.-]+$", description="Of this kind: review.signed.")
 ]
-_Workflow = Annotated[str | None, QueryParameter(max_length=100, pattern=_Printable, description="Of its cases.")]
-_Trail = Annotated[str | None, QueryParameter(max_length=255, pattern=_Printable, description="Of this case.")]
+_Workflow = Annotated[str | None, QueryParameter(max_length=100, pattern=PRINTABLE, description="Of its cases.")]
+_Trail = Annotated[str | None, QueryParameter(max_length=255, pattern=PRINTABLE, description="Of this case.")]
 _Since = Annotated[str | None, QueryParameter(pattern=_MOMENT, description="From this moment on.")]
 _Until = Annotated[str | None, QueryParameter(pattern=_MOMENT, description="Before this moment.")]
 

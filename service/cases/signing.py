@@ -20,6 +20,7 @@ from countersign.audit.standing import Standing
 from countersign.audit.statement import VALID, Statement, parse_statement, reason_digest
 from countersign.service.engine.values import untagged
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, UnauthenticatedError
+from countersign.service.identity.bound import is_bound, keyed_id
 from countersign.service.identity.caller import Caller
 from countersign.service.identity.records import Credential
 
@@ -94,8 +95,9 @@ async def begin(room: Room, caller: Caller, review: str, asked: Mapping[str, Any
         judged, _ = await _look(room, caller, case, wanted)
         fixed = _fix(room, case, caller, wanted, judged)
         said = fixed.statement
-        signing = Signing(room.new_id("g"), said.as_json(), said.issued_at + VALID)
         content = canonical({"text": wanted.reason, "values": wanted.tagged, "salt": fixed.reason_salt.hex()})
+        made = _signing_id(room, review, str(caller.session), said.encode(), content)
+        signing = Signing(made, said.as_json(), said.issued_at + VALID)
         values = (signing.id, review, caller.session, said.nonce, said.encode(), content, said.issued_at)
         async with room.pool.connection() as conn, conn.transaction():
             await conn.execute(_FIX, (*values, signing.expires_at))
@@ -206,6 +208,12 @@ async def _fixed(room: Room, caller: Caller, case: str, review: str, signing: st
     if row is None or row[0] != review:
         raise AbsentError(f"There is no statement {signing} of this review.")
     _, session, encoded, content, expires_at, used_at = row
+    if not is_bound(signing, _signing_id(room, review, session, encoded, content)):
+        raise ConflictError(
+            "This statement is not what it was when it was made: it was changed in the database.",
+            remedy="Begin the signing again, and have an administrator find out who writes to the tables.",
+            facts={"cause": "damaged"},
+        )
     said = parse_statement(parse(encoded))
     more: Any = parse(content)
     values = untagged(more["values"])
@@ -222,6 +230,12 @@ async def _fixed(room: Room, caller: Caller, case: str, review: str, signing: st
                 facts={"cause": "statement-expired"},
             )
     return _Fixed(said, bytes.fromhex(more["salt"])), wanted
+
+
+def _signing_id(room: Room, review: str, session: str, statement: bytes, content: bytes) -> str:
+    """Return the id of a statement that waits, which only this service can make: what is signed is what was fixed."""
+    secret = room.appender.secret("signings")
+    return keyed_id("g", secret, review, session, statement, content, digits=32)
 
 
 def _used() -> ConflictError:

@@ -73,6 +73,8 @@ def as_tagged(value: object, place: str) -> Json:
 
 
 _DEEPEST = 60
+_LEAST, _MOST = -(2**63), 2**64 - 1
+"""What LangGraph's serializer can store of whole numbers."""
 
 
 def _walk(value: object, place: str) -> Iterator[tuple[object, int]]:
@@ -91,6 +93,10 @@ def _walk(value: object, place: str) -> Iterator[tuple[object, int]]:
                 item.encode()
             except UnicodeEncodeError as error:
                 raise _invalid(place, "holds a text that is no Unicode", "Send valid Unicode.") from error
+            if "\0" in item:
+                raise _invalid(place, "holds a text with a NUL, which no state can keep", "Send text.")
+        elif isinstance(item, int) and not _LEAST <= item <= _MOST:
+            raise _invalid(place, "holds a number that no state can keep: of more than 64 bits", "Send it as a text.")
         elif item is not None and not isinstance(item, bool | int | float):
             raise _invalid(place, f"holds a {type(item).__name__}, which is no JSON", "Send JSON.")
 

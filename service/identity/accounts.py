@@ -13,6 +13,7 @@ from countersign.audit.entry import Actor
 from countersign.audit.kinds import Kind
 
 from ..errors import AbsentError, ConflictError, InvalidError, UnauthenticatedError
+from .bound import bound_id
 from .changes import By, Change, Room, one, rows, utc
 from .grants import check_administrators, give
 from .names import (
@@ -81,7 +82,7 @@ async def create_user(
         await change.run(_ADD_USER, user.id, name, printed, change.now)
         payload = {"username": name, "printed_name": printed}
         await change.record(Kind.USER_CREATED, user.id, {"user": user.id}, payload)
-        await _enrol(room, change, user.id, secret, own=False)
+        await _enrol(change, user.id, secret, own=False)
         for wanted in grants:
             await give(room, change, user.id, wanted)
     return user, first
@@ -102,7 +103,7 @@ async def set_password(room: Room, username: str, old: str, new: str) -> None:
         found = await change.one(_USER, proved.user)
         if found is None or not found[1] or await _revoke_password(change, proved.user) != proved.credential:
             raise UnauthenticatedError("The user or the password was changed meanwhile.", remedy="Try again.")
-        await _enrol(room, change, proved.user, secret, own=True)
+        await _enrol(change, proved.user, secret, own=True)
 
 
 async def reset_password(room: Room, by: By, user: str, password: str | None) -> str:
@@ -113,7 +114,7 @@ async def reset_password(room: Room, by: By, user: str, password: str | None) ->
     async with room.administering(by) as change:
         await _locked(change, user)
         await _revoke_password(change, user)
-        await _enrol(room, change, user, secret, own=False)
+        await _enrol(change, user, secret, own=False)
     return first
 
 
@@ -184,8 +185,8 @@ def no_user() -> AbsentError:
     return AbsentError("There is no such user.")
 
 
-async def _enrol(room: Room, change: Change, user: str, secret: str, *, own: bool) -> None:
-    credential = room.new_id("c")
+async def _enrol(change: Change, user: str, secret: str, *, own: bool) -> None:
+    credential = bound_id("c", user, secret)
     await change.run(_ENROL, credential, user, secret, own, change.now)
     detail: dict[str, Json] = {"user": user, "credential": credential, "method": "password", "own": own}
     await change.record(Kind.CREDENTIAL_ENROLLED, user, detail)

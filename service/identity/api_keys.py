@@ -12,6 +12,7 @@ from countersign.audit.canonical import Json, format_time
 from countersign.audit.kinds import Kind
 
 from ..errors import AbsentError, ConflictError, InvalidError
+from .bound import bound_id
 from .changes import By, Room, rows, utc
 from .names import ADMINISTRATOR, check_grant, check_label, check_scopes, check_workflow, known_form
 from .records import ApiKey
@@ -55,7 +56,7 @@ async def create_api_key(
                 f"An API key expires in the future, within {LONGEST.days} days.", facts={"place": "expires_at"}
             )
         key = ApiKey(
-            room.new_id("k"), label, change.actor.id, tuple(what), tuple(whose), where, change.now, expires_at, None
+            bound_id("k", token), label, change.actor.id, tuple(what), tuple(whose), where, change.now, expires_at, None
         )
         await change.run(_ADD, key.id, digest(token), label, key.made_by, what, whose, where, change.now, expires_at)
         detail: dict[str, Json] = {

@@ -11,7 +11,10 @@ import logging
 from datetime import timedelta
 from typing import NamedTuple
 
+from countersign.audit.standing import Standing
+
 from ..errors import ForbiddenError, UnauthenticatedError
+from .bound import bound_id, is_bound, keyed_id
 from .caller import API_KEY, SESSION, Caller
 from .changes import Room, one
 from .names import fold_username, typed_password
@@ -81,8 +84,10 @@ async def prove(room: Room, username: str, password: str) -> Proved:
     """
     async with room.reading() as conn:
         found = await one(conn, _BY_NAME, fold_username(username)) if _can_be_sent(username) else None
+        standing = (await room.directory.current(conn)).latest(found[0]) if found else None
     good = await room.passwords.verify(typed_password(password), found[2] if found else None)
-    if found is None or not good or not found[4]:
+    # What counts is what an entry enrolled: a row that was put there or changed by hand opens nothing.
+    if found is None or not good or not found[4] or not _is_enrolled(standing, *found[:3]):
         _log.warning("A password was refused, of %s.", found[0] if found else "nobody that is known")
         raise UnauthenticatedError(
             "The username or the password is wrong, or the user is not active.",
@@ -101,7 +106,8 @@ async def sign_in(room: Room, username: str, password: str) -> tuple[str, Sessio
         raise own_password_needed()
     token = new_token(SESSION_TOKEN, room.random(TOKEN_BYTES))
     now = room.clock()
-    session = Session(room.new_id("s"), proved.user, proved.credential, now, now + room.limits.absolute)
+    made = _session_id(room, token, proved.user, proved.credential)
+    session = Session(made, proved.user, proved.credential, now, now + room.limits.absolute)
     async with room.reading() as conn:
         if await one(conn, _STILL_GOOD, proved.user, proved.credential) is None:
             raise UnauthenticatedError("The user or the password was changed meanwhile.", remedy="Sign in again.")
@@ -118,6 +124,8 @@ async def look_up(room: Room, token: str) -> Caller:
         found = await (await conn.execute(_LOOK_UP, params)).fetchone()
     if found is None or not token.startswith(SESSION_TOKEN):
         raise session_over()
+    if not is_bound(found[0], _session_id(room, token, found[1], found[2])):
+        raise session_over()
     return Caller(found[1], SESSION, found[0], found[2])
 
 
@@ -129,7 +137,7 @@ async def look_up_key(room: Room, token: str) -> Caller:
     standing = None
     async with room.reading() as conn:
         found = await one(conn, _API_KEY, digest(token), room.clock())
-        if found is not None and token.startswith(API_KEY_TOKEN):
+        if found is not None and token.startswith(API_KEY_TOKEN) and is_bound(found[0], bound_id("k", token)):
             standing = (await room.directory.current(conn)).latest(found[0])
     if standing is None or not standing.active:
         raise UnauthenticatedError("The API key is unknown, revoked or expired.", remedy="Ask for another one.")
@@ -165,6 +173,7 @@ async def verify_password(room: Room, session: str, username: str | None, passwo
             facts={"cause": "credential", "place": "username"},
         )
     good = await room.passwords.verify(typed_password(password), secret)
+    good = good and is_bound(credential, bound_id("c", user, secret))
     if not good or (username is not None and fold_username(username) != name):
         _log.warning("A password was refused for a signature, of %s.", user)
         raise ForbiddenError(
@@ -177,6 +186,17 @@ async def verify_password(room: Room, session: str, username: str | None, passwo
         if await one(conn, _SIGNED, now, username is not None, session, now) is None:
             raise session_over()
     return Credential(credential, user, session, (PASSWORD, USER_ID) if username is not None else (PASSWORD,))
+
+
+def _is_enrolled(standing: Standing | None, user: str, credential: str, secret: str) -> bool:
+    """Tell whether an entry enrolled this credential, which is not revoked, with this very secret."""
+    enrolled = standing is not None and credential in standing.credentials
+    return enrolled and is_bound(credential, bound_id("c", user, secret))
+
+
+def _session_id(room: Room, token: str, user: str, credential: str) -> str:
+    """Return the id of a session, which only this service can make: whose it is cannot be changed in its row."""
+    return keyed_id("s", room.appender.secret("sessions"), token, user, credential)
 
 
 def new_token(prefix: str, random: bytes) -> str:

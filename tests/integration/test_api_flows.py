@@ -349,6 +349,9 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "inptu": {}}, 400),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "case_number": "a\x00b"}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "case_number": "\u202egnp"}, 422),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {"drug": "a\x00b"}}, 422),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {"a\x00b": 1}}, 422),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {"drug": [2**64]}}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "config": 7}, 400),
     ("pat", "/api/cases/00000000-0000-4000-8000-000000000000/stop", {"reason": "x"}, 404),
     ("pat", "/api/cases/none/stop", {"reason": "x"}, 404),
@@ -358,6 +361,7 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("sue", "/api/cases/{case}/retry", {"reason": "again"}, 409),
     ("sue", "/api/cases/{case}/move", {"version": "none", "reason": "newer"}, 404),
     ("ada", "/api/cases/{case}/state", {"values": {}, "reason": "x"}, 422),
+    ("ada", "/api/cases/{case}/state", {"values": {"dose_mg": -(2**63) - 1}, "reason": "x"}, 422),
     ("ada", "/api/cases/{case}/annotations", {"text": "x", "refers": 10_000}, 422),
     ("ada", "/api/cases/{case}/annotations", {"text": "x", "refers": 0}, 400),
     ("ada", "/api/reviews/{review}/decisions", {"decision": "approved", "shown_digest": "0"}, 400),
@@ -390,6 +394,12 @@ def test_what_cannot_be_is_refused_with_its_place_and_changes_nothing(site: Serv
         assert said.status_code == status, (data[:40], said.text)
     now = site.of("pat").get(f"/api/cases/{case['id']}").json()
     assert (now["status"], now["state"]) == ("awaiting_review", case["state"])
+
+
+@pytest.mark.parametrize("name", ["workflow", "case_number", "started_by"])
+def test_a_filter_that_the_database_cannot_be_sent_is_refused(site: Server, name: str) -> None:
+    said = site.of("pat").get("/api/cases", params={name: "a\x00b"})
+    assert said.status_code == 400, said.text
 
 
 def _sign_in(site: Server, name: str) -> dict[str, str]:

@@ -52,6 +52,22 @@ async def _asked(place: Deployment, name: str, review: str, **more: Any) -> dict
     return {"decision": "approved", "reason": "", "shown_digest": page.shown_digest, **more}
 
 
+@pytest.mark.parametrize("column", ["statement", "content"])
+async def test_a_statement_that_was_changed_in_the_table_is_not_signed(place: Deployment, column: str) -> None:
+    case = await place.started(place.sessions["pat"])
+    review, ada = await place.open_review(case), place.sessions["ada"]
+    other = await place.desk.begin_signing(ada, review, await _asked(place, "ada", review, reason="as it should be"))
+    asked = await _asked(place, "ada", review, decision="rejected", reason="far too much")
+    signing = await place.desk.begin_signing(ada, review, asked)
+    changed = f"UPDATE countersign.signings g SET {column} = o.{column} FROM countersign.signings o "
+    changed += "WHERE g.id = %s AND o.id = %s"
+    assert place.database.as_admin(changed, (signing.id, other.id)) == 1
+
+    with pytest.raises(ConflictError) as refused:
+        await place.desk.complete_signing(ada, review, signing.id, credential("ada"))
+    assert refused.value.facts["cause"] == "damaged"
+
+
 async def test_a_statement_is_fixed_and_then_completed(place: Deployment) -> None:
     case = await place.started(place.sessions["pat"])
     review, ada = await place.open_review(case), place.sessions["ada"]

@@ -8,7 +8,7 @@ from typing import Any
 from countersign.audit.canonical import Json
 from countersign.audit.entry import UNATTRIBUTED, Actor, CheckpointRef, Workflow
 from countersign.audit.mandates import actor_of
-from unit.breaking import APPROVED, CROSSED, Make, breaks, carried_out
+from unit.breaking import APPROVED, CROSSED, TWO, Make, breaks, carried_out
 from unit.governing import World, asking, gate, policy, waiting
 from unit.honest_cases import AFTER, approved
 from unit.samples import GRAPH
@@ -66,6 +66,82 @@ def plain_resume() -> World:
 @breaks("plain run, and the node ran", CROSSED)
 def plain_resume_crossed() -> World:
     return plain_resume()
+
+
+@breaks("a node's writes passed off as an edit", "is part of an edit that no entry of this case allows")
+def ran_as_an_edit() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.writes("review", detail={"path": "~__interrupt__, 0000000000"}, actor=actor_of(1))
+    world.checkpoint()
+    world.end()
+    return world
+
+
+@breaks("a node's writes passed off as those of a decision", "is part of an edit that no entry of this case allows")
+def ran_as_an_edit_of_a_decision() -> World:
+    world = waiting(TWO)
+    world.sign("u-pha")
+    mandate = world.decide(outcome="approved")
+    world.writes("review", detail={"path": "~__interrupt__, 0000000000"}, actor=actor_of(mandate), run="run-9")
+    return world
+
+
+@breaks("checkpoints saved past the graph", "to which no node wrote anything")
+def saved_directly() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.step("analyze")
+    world.checkpoint()
+    world.end()
+    return world
+
+
+@breaks("a checkpoint saved past the graph, and a pause at it", "to which no node wrote anything")
+def paused_at_what_was_saved_directly() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.checkpoint()
+    world.pause("review")
+    return world
+
+
+@breaks("an answer left beforehand", "leaves an answer for whoever asks next")
+def answer_left() -> World:
+    world = asking()
+    world.writes("", "__resume__", detail={"path": "", "task": "0"})
+    return world
+
+
+@breaks("an answer left beforehand for the task", "holds an answer that no decision gave")
+def answer_left_for_the_task() -> World:
+    world = asking()
+    world.writes("ask", "__resume__")
+    return world
+
+
+@breaks("a decision by the policy of another version", "acts once more under entry 12, which is used up")
+def decided_by_another_policy() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    mandate, before = world.decide(), world.workflow.version
+    registered = world.register(TWO)
+    detail = {"registered": registered, "from": before}
+    world.act("case.moved", "u-sup", detail=detail, payload={"reason": "two from now on"})
+    world.update(mandate, APPROVED)
+    world.begin(mandate)
+    world.step("review")
+    world.end()
+    return world
+
+
+@breaks("a decision by the policy of another version, and the node ran", CROSSED)
+def decided_by_another_policy_crossed() -> World:
+    return decided_by_another_policy()
 
 
 @breaks("run without the pause", CROSSED)

@@ -73,6 +73,31 @@ def editor() -> World:
     return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
 
 
+@breaks("an edit signed by one and made as another", "is an edit by u-pre2 as prescriber, and entry 11 was signed by")
+def edited_as_another() -> World:
+    """Who edited would then be free to sign."""
+    world = waiting()
+    number = world.sign("u-pha", "edit", values={"dose": 600})
+    mandate = world.act("case.corrected", "u-pre2", detail={"signed": number}, payload={"values": {"dose": 600}})
+    world.update(mandate, {"dose": 600})
+    world.pause("review")
+    world.reopen()
+    number = world.sign("u-pha")
+    return carried_out(world, signed=[number], outcome="approved", write={"update": APPROVED})
+
+
+@breaks("a correction under no signature and without the role", "(role): the role 'prescriber' may not correct a case")
+def corrected_under_null() -> World:
+    world = waiting()
+    world.act("case.corrected", "u-pre2", detail={"signed": None}, payload={"values": {"dose": 600}, "reason": "so"})
+    return world
+
+
+@breaks("signed behind the time, which no entry says is over", "(expired): the time of the review is over")
+def signed_too_late() -> World:
+    return signed_by("u-pha", before=lambda world: world.later(3700))
+
+
 @breaks("grant revoked before", "they do not have the role 'pharmacist' for 'orders' at that moment")
 def revoked() -> World:
     def revoke(world: World) -> None:
