@@ -219,9 +219,10 @@ def fill(url: str) -> None:
         )
         conn.execute(
             """
-            INSERT INTO countersign.reviews (id, case_id, workflow, gate, status, round, role, opened_at, changed_at)
+            INSERT INTO countersign.reviews
+                (id, case_id, workflow, gate, status, round, role, barred, opened_at, changed_at)
             SELECT 'r-' || md5(id), id, workflow, 'pharmacist', 'open', 1,
-                CASE WHEN right(id, 1) < '8' THEN 'pharmacist' ELSE 'physician' END, started_at, started_at
+                CASE WHEN right(id, 1) < '8' THEN 'pharmacist' ELSE 'physician' END, '{}', started_at, started_at
             FROM countersign.cases WHERE status = 'waiting' AND version = 'v'
             """
         )

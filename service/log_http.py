@@ -109,7 +109,11 @@ def listening(listen: str) -> socket.socket:
         raise ConfigurationError(f"Not an address to listen at: {listen!r}.", remedy="Write HOST:PORT.")
     try:
         address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[4][:2], family=address[0])
+        bound = socket.create_server(address[4][:2], family=address[0])
+        # What it accepts has it from there. asyncio sets it only where a socket says its protocol, which these do not:
+        # the second half of an answer would wait some 40 ms for the first to be acknowledged.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return bound
     except OSError as error:
         raise ConfigurationError(
             f"Nothing can listen at {listen}: {error.strerror or error}.",
