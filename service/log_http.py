@@ -113,12 +113,12 @@ def listening(listen: str) -> socket.socket:
         # What it accepts has it from there. asyncio sets it only where a socket says its protocol, which these do not:
         # the second half of an answer would wait some 40 ms for the first to be acknowledged.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return bound
     except OSError as error:
         raise ConfigurationError(
             f"Nothing can listen at {listen}: {error.strerror or error}.",
             remedy="Choose an address of this machine, and a port that is free.",
         ) from error
+    return bound
 
 
 @contextmanager
