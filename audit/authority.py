@@ -82,3 +82,4 @@ def say_authority(report: Report) -> None:
         )
     else:
         report.say("authority", "checked", said)
+    report.say("views", "not checked", "that the state which signers were shown was the case's is the server's word")

@@ -143,6 +143,8 @@ def signed(case: Case, checked: Checked) -> Iterator[str]:
     said += _judged(case, review, attempt, body, erased=erased)
     if body.kind == Kind.REVIEW_SIGNED and not erased:
         said += statement_problems(case, review, body, payload)
+        if standing.printed_name not in (None, payload.get("printed_name")):
+            said.append("prints another name beside the signature than its user was created with")
     yield from said
     if erased:
         case.erased.add(body.seq)

@@ -87,6 +87,8 @@ class Standing:
     """Those that are not revoked, also before and behind their time."""
     scopes: frozenset[str] = frozenset()
     """Of an API key: what it may be used for."""
+    printed_name: str | None = None
+    """Of a user: the name that stands beside signatures. None where it was erased."""
 
     def holds(self, role: str, workflow: str, at: datetime) -> bool:
         """Tell whether the subject has a role for a workflow at a moment, and is active."""
@@ -191,7 +193,7 @@ class Directory:
         if body.kind in _CREATE:
             if before is not None:
                 raise MalformedError(f"creates {subject!r} again")
-            standing = Standing(subject, kind, place, body.occurred_at, body.actor.id)
+            standing = Standing(subject, kind, place, body.occurred_at, body.actor.id, printed_name=_printed(checked))
         elif before is None:
             raise MalformedError(f"is about {subject!r}, of whom nothing was read before")
         else:
@@ -307,6 +309,12 @@ def _without(items: Mapping[str, T], name: str) -> dict[str, T]:
     if name not in items:
         raise MalformedError(f"takes away {name!r}, which is not there")
     return {key: item for key, item in items.items() if key != name}
+
+
+def _printed(checked: Checked) -> str | None:
+    payload = checked.payload if isinstance(checked.payload, dict) else {}
+    name = payload.get("printed_name")
+    return name if isinstance(name, str) else None
 
 
 def _place(checked: Checked) -> Place:

@@ -319,6 +319,12 @@ class _Verification:
             "other branches", "not checked", "that no second trail of this name exists shows in the whole log only"
         )
         self._report.say("rows", "not checked", "LangGraph's tables are not in a bundle; what entries bind was read")
+        if self._report.governed:
+            self._report.say(
+                "people",
+                "not checked",
+                "that nothing later is said of who acted shows in the database or the whole log",
+            )
         made = format_time(self._manifest.created_at)
         self._report.say(
             "date", "not checked", f"that it was made at {made} is the manifest's word, which nobody signs"

@@ -32,7 +32,6 @@ from .lists import review_row
 from .refusing import attempting
 from .settling import settle_held
 
-_PRINTED: LiteralString = "SELECT printed_name FROM countersign.users WHERE id = %s"
 _SESSION: LiteralString = """
 SELECT 1 FROM countersign.sessions WHERE id = %s AND user_id = %s AND closed_at IS NULL AND expires_at > %s
 """
@@ -277,7 +276,7 @@ async def _sign(
             remedy="Begin the signing again.",
             facts={"cause": "stage"},
         )
-    signed = (await held.append(await _draft(held, caller, wanted, proved, judged, made)))[0].seq
+    signed = (await held.append(_draft(held, caller, wanted, proved, judged, made)))[0].seq
     if wanted.decision == EDIT:
         edited = await _edit(held, caller, wanted, judged, signed)
         await settle_held(held)
@@ -302,10 +301,9 @@ async def check_session(held: Held, caller: Caller, proved: Credential, standing
         raise UnauthenticatedError("The session is over.", remedy="Sign in again.", facts={"cause": "session"})
 
 
-async def _draft(
+def _draft(
     held: Held, caller: Caller, wanted: Wanted, proved: Credential, judged: Judged, made: _Fixed
 ) -> EntryDraft:
-    row = await (await held.conn.execute(_PRINTED, (caller.id,))).fetchone()
     detail: dict[str, Json] = {
         "review": wanted.review,
         "decision": wanted.decision,
@@ -320,7 +318,7 @@ async def _draft(
         "statement": made.statement.as_json(),
         "salts": {"shown": judged.served.salt.hex(), "reason": made.reason_salt.hex()},
         "reason": {"text": wanted.reason, "values": wanted.tagged},
-        "printed_name": row[0] if row else "",
+        "printed_name": judged.standing.printed_name or caller.id,
     }
     workflow = held.followed.workflow
     actor = caller.actor(judged.role)

@@ -60,7 +60,6 @@ _PAGE = (
    OR (u.created_at, u.id) > (SELECT created_at, id FROM countersign.users WHERE id = %s)
 ORDER BY u.created_at, u.id LIMIT %s"""
 )
-_PRINTED_NAME = "SELECT printed_name FROM countersign.users WHERE id = %s"
 
 
 async def create_user(
@@ -165,14 +164,6 @@ async def user_by_name(conn: AsyncConnection[Any], username: str) -> User:
     if row is None:
         raise no_user()
     return _user(row)
-
-
-async def printed_name(conn: AsyncConnection[Any], user: str) -> str:
-    """Return the name that stands on signatures. Raises AbsentError where there is no such user."""
-    row = await one(conn, _PRINTED_NAME, known_form(user))
-    if row is None:
-        raise no_user()
-    return str(row[0])
 
 
 def one_time_password(room: Room) -> str:

@@ -427,3 +427,8 @@ def annotation_of_later() -> World:
     world = approved()
     world.annotate("u-pha", 999)
     return world
+
+
+@breaks("another name beside the signature", "prints another name beside the signature than its user was created with")
+def under_another_name() -> World:
+    return signed_by("u-pha", payload={"printed_name": "Prof. Dr. Somebody Else"})
