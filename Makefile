@@ -30,7 +30,9 @@ test: $(STAMP)
 # More of what the suite does a little of: COUNTERSIGN_DRILL multiplies it.
 drill: export COUNTERSIGN_DRILL ?= 1000
 drill: $(STAMP)
-	$(BIN)/python -m pytest tests/integration/test_drill.py tests/integration/test_api_fuzz.py
+	$(BIN)/python -m pytest tests/integration/test_drill.py tests/integration/test_api_fuzz.py \
+	  tests/integration/test_atomicity.py tests/integration/test_seal.py \
+	  tests/integration/test_restore_killed.py tests/integration/test_adopt_head.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/case.py

@@ -22,6 +22,7 @@ from countersign.audit.note import Note, parse_note, sign
 from countersign.audit.outside import read_head
 from countersign.audit.steps import run
 from countersign.audit.treehead import TreeHead
+from drills import STRIDE
 from forks import forking
 from integration.restoring import REASON, Backup, adopt_log, check_goes_on, files, lose_memory, restore_log, work
 from integration.sealing import Log, own_log, restored
@@ -272,7 +273,7 @@ def test_adopting_may_be_killed_at_any_moment(sealed: Log) -> None:
     """There is no memory or a whole one, never one without its entry, and a further try always goes on."""
     killed = stood = 0
     with forking(work) as give:
-        for nth in range(1, 1000):
+        for nth in range(1, 1000, STRIDE):
             shutil.rmtree(sealed.memory.path, ignore_errors=True)
             before = adoptions(sealed)
             end = give(f"adopt-head {nth} {sealed.database.app_url} {sealed.home}")
@@ -290,8 +291,8 @@ def test_adopting_may_be_killed_at_any_moment(sealed: Log) -> None:
             if end == "survived":
                 break
             killed += 1
-    assert killed > 40
-    assert stood > 1
+    assert killed > 40 // STRIDE
+    assert stood > 1 // STRIDE
     assert adoptions(sealed) <= killed
 
 

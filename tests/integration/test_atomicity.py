@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from conftest import Database
 from countersign.audit import AppendError, attach
+from drills import STRIDE
 from forks import forking
 from graphs import NEW_ORDER, Order, order_graph, thread
 from integration.crash import work
@@ -55,13 +56,13 @@ async def test_killed_between_any_two_statements_of_a_case(
     ends: list[str] = []
     while ends[-1:] != ["survived"]:
         trail = str(uuid.uuid4())
-        ends.append(crash(way, when, len(ends) + 1, trail))
+        ends.append(crash(way, when, len(ends) * STRIDE + 1, trail))
         assert ends[-1] in ("killed", "survived")
         assert_honest(database, trail)
         await finish(database, trail)
     assert_honest(database)
 
-    assert len(ends) > at_least
+    assert len(ends) > at_least // STRIDE
 
 
 def cut_off_graph(saver: Any, ran: list[str]) -> Any:
@@ -110,10 +111,10 @@ async def cut(database: Database, way: str, nth: int, trail: str) -> bool:
 @pytest.mark.parametrize(("way", "at_least"), [("straight", 5), ("long", 5)])
 async def test_cut_off_before_any_statement_of_a_run(database: Database, way: str, at_least: int) -> None:
     cuts = 0
-    while await cut(database, way, cuts + 1, trail := thread()[0]):
+    while await cut(database, way, cuts * STRIDE + 1, trail := thread()[0]):
         cuts += 1
         assert_honest(database, trail)
         await finish(database, trail)
     assert_honest(database)
 
-    assert cuts >= at_least
+    assert cuts >= at_least // STRIDE

@@ -14,6 +14,7 @@ from countersign.audit import ConfigurationError
 from countersign.audit.entry import EntryDraft
 from countersign.audit.restore import examine
 from countersign.audit.seal import open_sealer
+from drills import STRIDE
 from forks import forking
 from integration.restoring import Backup, check_goes_on, restore_log, work
 from integration.sealing import Log, open_appender, own_log, restored
@@ -106,7 +107,7 @@ def test_a_restore_may_be_killed_at_any_moment(log: Log) -> None:
     killed = done = 0
     lose(log)
     with forking(work) as give:
-        for nth in range(1, 1000):
+        for nth in range(1, 1000, STRIDE):
             before = log.database.query(COUNTS)
             end = give(f"restore {nth} {log.database.app_url} {log.home}")
             assert end in ("killed", "survived"), end
@@ -124,6 +125,6 @@ def test_a_restore_may_be_killed_at_any_moment(log: Log) -> None:
             if end == "survived":
                 break
             lose(log)
-    assert killed > 40
-    assert done > 8
+    assert killed > 40 // STRIDE
+    assert done > 8 // STRIDE
     log.check_consistency()
