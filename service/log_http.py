@@ -116,7 +116,7 @@ def listening(listen: str) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"Nothing can listen at {listen}: {error.strerror or error}.",
-            remedy="Choose an address of this machine, and a port that is free.",
+            remedy="Choose an address of this machine, and a port that is free: --listen HOST:PORT.",
         ) from error
     return bound
 

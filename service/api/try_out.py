@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from countersign.audit.home import os_user
@@ -34,7 +34,10 @@ def password_of(name: str) -> str:
 
 
 def people_of(config: Config) -> dict[str, list[GrantWanted]]:
-    """Return who is there to try the workflows out: one for each role, and as many more as a gate asks for."""
+    """Return who is there to try the workflows out: one for each role, and as many more as a gate asks for.
+
+    Where signers may edit there is one more, since whoever did does not sign what became of it.
+    """
     people: dict[str, list[GrantWanted]] = {
         ADMINISTRATOR: [GrantWanted(ADMINISTRATOR, EVERY_WORKFLOW)],
         AUDITOR: [GrantWanted(AUDITOR, EVERY_WORKFLOW)],
@@ -73,10 +76,12 @@ def what_to_try(config: Config, url: str) -> Iterator[str]:
     gate = next(iter(policy["gates"]), None)
     starter = policy["acts"]["start"][0]
     signer = gate["stages"][0]["role"] if gate else policy["fallback"]
-    decision = gate["decisions"][0] if gate else {"name": "proceed", "reason": False}
+    decision = _simplest(gate["decisions"]) if gate else {"name": "proceed", "values": None}
     start = {"workflow": workflow.name, "input": _INPUTS.get(workflow.name, {})}
     yield f"URL={url}"
     yield _FIELD
+    if workflow.name not in _INPUTS:
+        yield '# First put what your graph begins with in place of the {} behind "input":'
     yield "# Somebody starts a case, and waits until it asks for people:"
     yield from _signed_in("STARTER", starter)
     yield (
@@ -90,6 +95,8 @@ def what_to_try(config: Config, url: str) -> Iterator[str]:
     yield 'SEEN=$(curl -s $URL/api/reviews/$REVIEW -H "Authorization: Bearer $SIGNER")'
     yield 'printf "%s\\n" "$SEEN"'
     yield 'SHOWN=$(printf "%s" "$SEEN" | field shown_digest)'
+    if decision["values"] is not None:
+        yield '# This decision takes "values" as well: the view says which, under policy, decisions, fields.'
     credential = {"username": signer, "password": password_of(signer)}
     said = {"decision": decision["name"], "reason": "As I see it.", "credential": credential}
     body = json.dumps(said)[:-1].replace('"', '\\"') + ', \\"shown_digest\\": \\"$SHOWN\\"}'
@@ -100,6 +107,10 @@ def what_to_try(config: Config, url: str) -> Iterator[str]:
     yield "# What became of it, and every entry that says so:"
     yield 'curl -s $URL/api/cases/$CASE/state -H "Authorization: Bearer $STARTER"'
     yield 'curl -s $URL/api/cases/$CASE/trail -H "Authorization: Bearer $STARTER"'
+
+
+def _simplest(decisions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((decision for decision in decisions if decision["values"] is None), decisions[0])
 
 
 def _signed_in(variable: str, name: str) -> Iterator[str]:
@@ -113,7 +124,8 @@ def _roles(policy: Mapping[str, Any]) -> dict[str, int]:
     roles.setdefault(policy["fallback"], 1)
     for gate in policy["gates"]:
         for stage in gate["stages"]:
-            roles[stage["role"]] = max(roles.get(stage["role"], 1), stage["count"])
+            needed = stage["count"] + (gate["edit"] is not None)
+            roles[stage["role"]] = max(roles.get(stage["role"], 1), needed)
         if gate["escalate_to"]:
             roles.setdefault(gate["escalate_to"], 1)
     return roles

@@ -301,9 +301,7 @@ async def check_session(held: Held, caller: Caller, proved: Credential, standing
         raise UnauthenticatedError("The session is over.", remedy="Sign in again.", facts={"cause": "session"})
 
 
-def _draft(
-    held: Held, caller: Caller, wanted: Wanted, proved: Credential, judged: Judged, made: _Fixed
-) -> EntryDraft:
+def _draft(held: Held, caller: Caller, wanted: Wanted, proved: Credential, judged: Judged, made: _Fixed) -> EntryDraft:
     detail: dict[str, Json] = {
         "review": wanted.review,
         "decision": wanted.decision,

@@ -157,7 +157,7 @@ def test_a_credential_that_was_taken_back_counts_no_longer(log: Log, tmp_path: P
 WRONG: list[tuple[tuple[str, ...], str]] = [
     (("--listen", "8460"), "Not an address to listen at"),
     (("--listen", "127.0.0.1:99999"), "Not an address to listen at"),
-    (("--listen", "192.0.2.1:0"), "Nothing can listen at"),
+    (("--listen", "192.0.2.1:0"), "a port that is free: --listen HOST:PORT"),
 ]
 
 
