@@ -37,10 +37,13 @@ Signers = Sequence[tuple[tuple[str, ...], Signer]]
 _KEYS_LOCK = 0x636F756E74657273  # "counters": any constant, the same in every process of this database
 OWN_TRAILS = (KEYS_TRAIL, SYSTEM_TRAIL)
 
-_ISOLATION = "SELECT current_setting('transaction_isolation'), pg_advisory_xact_lock_shared(%s)"
-_LOCK = "SELECT pg_advisory_xact_lock(%s)"
-_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(%s)"
-_HEAD: LiteralString = f"SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = %s ORDER BY e.seq DESC LIMIT 1"
+_LOCK: LiteralString = "pg_advisory_xact_lock(%s)"
+_LOCK_SHARED: LiteralString = "pg_advisory_xact_lock_shared(%s)"
+_LOCKS: LiteralString = f"SELECT current_setting('transaction_isolation'), {_LOCK_SHARED}"
+_HEADS: LiteralString = f"""
+SELECT h.* FROM unnest(%s::text[]) AS wanted (trail) CROSS JOIN LATERAL
+    (SELECT {ENTRY_COLUMNS} FROM audit.entries e WHERE e.trail = wanted.trail ORDER BY e.seq DESC LIMIT 1) h
+"""
 
 _SHARED = 4  # parameters of a chain that stand once: both locks, the trail, and the seq that it ends with
 _ENTRY: tuple[LiteralString, ...] = ("bytea", "text", "timestamptz", "bytea", "bytea", "bytea", "bytea", "bytea")
@@ -134,17 +137,20 @@ class Appender:
         names = sorted(own | set(shared))
         for name in names:
             _check_name(name)
-        rows = yield Statement(_ISOLATION, (_KEYS_LOCK,))
+        # The list is evaluated from left to right, so that nobody waits for two of them the other way round.
+        locks = "".join(f", {_LOCK if name in own else _LOCK_SHARED}" for name in names)
+        rows = yield Statement(f"{_LOCKS}{locks}", (_KEYS_LOCK, *map(trail_lock, names)))
         if rows[0][0] != "read committed":
             raise AppendError(
                 f"An entry cannot be appended under isolation {rows[0][0]!r}.",
                 remedy="Use READ COMMITTED: with an older snapshot the trail's last entry is not seen.",
             )
-        heads: dict[str, Link] = {}
-        for name in names:
-            # Two statements: the second one's snapshot must be taken after the lock was obtained.
-            yield Statement(_LOCK if name in own else _LOCK_SHARED, (trail_lock(name),))
-            heads[name] = yield from self._head_steps(name)
+        # A statement of its own: its snapshot must be taken after the locks were obtained.
+        found = yield Statement(_HEADS, (names,))
+        heads = dict.fromkeys(names, START)
+        for row in found:
+            entry = Entry(*row)
+            heads[entry.trail] = yield from self._head_steps(entry)
         return heads
 
     def insert_steps(self, heads: Heads, drafts: Sequence[EntryDraft]) -> Steps[list[Entry]]:
@@ -233,15 +239,11 @@ class Appender:
             trail=draft.trail,
         )
 
-    def _head_steps(self, trail: str) -> Steps[Link]:
-        rows = yield Statement(_HEAD, (trail,))
-        if not rows:
-            return START
-        entry = Entry(*rows[0])
-        if entry.body and self._known.get(trail) == (link := Link(entry.seq, entry.leaf_hash)):
-            return link
-        yield from self._check_head_steps(entry)
-        link = self._known[trail] = Link(entry.seq, entry.leaf_hash)
+    def _head_steps(self, entry: Entry) -> Steps[Link]:
+        link = Link(entry.seq, entry.leaf_hash)
+        if not entry.body or self._known.get(entry.trail) != link:
+            yield from self._check_head_steps(entry)
+            self._known[entry.trail] = link
         return link
 
     def _check_head_steps(self, entry: Entry) -> Steps[None]:

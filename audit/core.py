@@ -8,7 +8,7 @@ for as long as the process lives.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -213,6 +213,17 @@ class Core:
                         saved.runs[position],
                         saved.rows if position == 0 else (),
                     )
+
+    def follow(self, entries: Iterable[Checked]) -> None:
+        """Take over what committed entries bind that somebody else in this process has read and checked.
+
+        What does not go on from where this process followed a trail to is left aside: it is read when it is needed.
+        """
+        for checked in entries:
+            ledger = self._ledger(checked.entry.trail)
+            with self._lock:
+                if ledger.link == Link(checked.link.seq - 1, checked.body.prev):
+                    ledger.apply(checked)
 
     def open_run(self, trail: str) -> str | None:
         """Return the run of `trail` of which no entry says how it ended, as far as this process has read it."""

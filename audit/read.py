@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 from .entry import Entry
@@ -28,10 +29,27 @@ FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq =
 WHERE e.trail = %s AND e.seq > %s ORDER BY e.seq
 """
 
+_SEVERAL: LiteralString = f"""
+SELECT {ENTRY_COLUMNS}, p.salt, p.data
+FROM unnest(%s::text[], %s::bigint[]) AS wanted (trail, seq)
+JOIN audit.entries e ON e.trail = wanted.trail AND e.seq > wanted.seq
+LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
+ORDER BY e.trail, e.seq
+"""
 
-def entries_statement(trail: str, after: int = -(2**63)) -> Statement:
+
+EVERYTHING = -(2**63)
+"""Every `seq` is behind this one, also what nobody could have appended."""
+
+
+def entries_statement(trail: str, after: int = EVERYTHING) -> Statement:
     """Return the statement for all entries of `trail`, or for those behind `seq` number `after`, in order."""
     return Statement(_ENTRIES, (trail, after))
+
+
+def several_statement(places: Sequence[tuple[str, int]]) -> Statement:
+    """Return the statement for the entries of some trails, each behind a `seq`: of one moment, trail by trail."""
+    return Statement(_SEVERAL, ([trail for trail, _ in places], [seq for _, seq in places]))
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:

@@ -12,7 +12,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
 from ..cases.rows import CASE_STATUSES, CaseRow
-from ..errors import ConflictError, RequestError
+from ..errors import RequestError
 from ..identity.caller import Caller
 from .answers import NAME
 from .callers import CallerRequest
@@ -197,12 +197,8 @@ def credential_of(given: CredentialGiven | None) -> dict[str, Any] | None:
 
 async def found_of(service: Service, caller: Caller, case: str) -> CaseFound:
     """Return how a case is, with the state that its graph has come to."""
-    page = await service.desk.get_case(caller, case)
-    try:
-        found = await service.desk.state(caller, case)
-        state = dict(found.fields) if found.checkpoint is not None else None
-    except ConflictError:
-        state = None  # the row says what is the matter
+    page, came_to = await service.desk.found(caller, case)
+    state = None if came_to is None else dict(came_to.fields)
     return CaseFound(
         **structs.asdict(case_told(page.row)),
         seq=page.seq,

@@ -27,6 +27,8 @@ from .answers import Answers
 from .hub import Hub
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
+_OPTIONS: dict[str, Any] = {"autocommit": True, "prepare_threshold": 2, "connect_timeout": 10}
+"""Of each connection: no transaction but those that are begun, as the saver needs it; statements are planned once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,9 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
     """Yield the parts of a server. Raises ConfigurationError where database, keys or schema are not ready."""
     async with AsyncExitStack() as stack:
         pool: Pool = AsyncConnectionPool(
-            settings.url, min_size=2, max_size=settings.connections, open=False, close_returns=True, timeout=10.0
-        )
+            settings.url, kwargs=_OPTIONS, min_size=2, max_size=settings.connections, open=False, close_returns=True,
+            timeout=10.0,
+        )  # fmt: skip
         await stack.enter_async_context(pool)
         people = await open_people(
             pool, settings.home, passwords=settings.passwords, limits=settings.limits, clock=settings.clock

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from litestar.params import HeaderParameter
 
-from ..cases.rows import CaseRow
 from ..identity.caller import Caller
 from .hub import CASE
 from .parts import Service
@@ -34,18 +33,21 @@ def seconds_of(prefer: str | None) -> int:
     return min(int(found[1]), LONGEST) if found else 0
 
 
-async def at_rest(service: Service, caller: Caller, case: str, seconds: int) -> CaseRow:
-    """Return the case as soon as it rests: waits for people, has failed or has ended; after `seconds` as it is."""
+async def at_rest(service: Service, caller: Caller, case: str, seconds: int) -> None:
+    """Return as soon as a case rests: waits for people, has failed or has ended; after `seconds` at any rate.
+
+    Raises AbsentError at once for whoever may not read it.
+    """
+    if not seconds:
+        return
     until = asyncio.get_running_loop().time() + seconds
     # Listened for before the first look, so that nothing falls in between.
     with service.hub.ear(CASE) as ear:
-        while True:
-            row = (await service.desk.get_case(caller, case)).row
+        status: str | None = (await service.desk.get_case(caller, case)).row.status
+        while status == _AT_WORK and not service.hub.closing.is_set():
             left = until - asyncio.get_running_loop().time()
-            if row.status != _AT_WORK or left <= 0 or service.hub.closing.is_set():
-                return row
-            while left > 0:
-                everything, cases = await ear.wait(min(left, _LOOK))
-                left = until - asyncio.get_running_loop().time()
-                if everything or case in cases or not cases:
-                    break
+            if left <= 0:
+                return
+            everything, cases = await ear.wait(min(left, _LOOK))
+            if everything or case in cases or not cases:
+                status = await service.desk.status(case)

@@ -51,7 +51,7 @@ class Desk:
     ) -> None:
         self._people = people
         self._offered = dict(offered or {})
-        trails = Trails(people.appender, people.directory)
+        trails = Trails(people.appender, people.directory, saver.core)
         self._room = Room(pool, people.appender, saver, trails, clock, random)
 
     async def start(
@@ -97,6 +97,14 @@ class Desk:
     async def get_case(self, caller: Caller, case: str) -> reading.CasePage:
         """Return a case with its open reviews: see reading.get_case."""
         return await reading.get_case(self._room, caller, case)
+
+    async def found(self, caller: Caller, case: str) -> tuple[reading.CasePage, reading.State | None]:
+        """Return a case with the state that it has come to: see reading.found."""
+        return await reading.found(self._room, caller, case)
+
+    async def status(self, case: str) -> str | None:
+        """Return the status of a case, whoever asks; None where there is no such case."""
+        return await reading.status(self._room, case)
 
     async def state(self, caller: Caller, case: str, seq: int | None = None) -> reading.State:
         """Return a case's state, now or as of an entry: see reading.state."""

@@ -7,7 +7,7 @@ comes in here: an open transaction works on a copy (`held.py`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -15,18 +15,19 @@ from psycopg import AsyncConnection
 from countersign.audit.append import Appender
 from countersign.audit.caseruns import CaseRuns
 from countersign.audit.casestate import Case
-from countersign.audit.chain import START, Link, check_entry
-from countersign.audit.entry import Entry, Workflow
+from countersign.audit.chain import START, Checked, Link, check_entry
+from countersign.audit.core import Core
+from countersign.audit.entry import SYSTEM_TRAIL, Entry, Workflow
 from countersign.audit.errors import VerificationError
 from countersign.audit.gates import Policy
 from countersign.audit.governed import CaseReplay
-from countersign.audit.read import entries_statement, entry_of
+from countersign.audit.read import entry_of, several_statement
 from countersign.audit.recent import Recent
 from countersign.audit.reviews import Review
 from countersign.audit.standing import Directory
 from countersign.audit.steps import Rows, Statement, Steps, arun
 from countersign.service.errors import AbsentError, ConflictError
-from countersign.service.identity.directory import DirectoryReader
+from countersign.service.identity.directory import DirectoryReader, behind
 
 from .story import Story
 
@@ -87,8 +88,8 @@ class Followed:
         other.story = self.story.fork()
         return other
 
-    def feed(self, entries: Sequence[Entry], appender: Appender) -> None:
-        """Check entries of the trail and take over what is new in them.
+    def feed(self, entries: Sequence[Entry], appender: Appender) -> list[Checked]:
+        """Check entries of the trail, take over what is new in them, and return that.
 
         They begin with the one that was taken over last, if any was: were that gone, what nobody committed would go on
         deciding.
@@ -97,13 +98,14 @@ class Followed:
             kept = [entry for entry in entries if entry.seq == self.link.seq]
             if not kept or kept[0].leaf_hash != self.link.leaf_hash:
                 self.finding = f"entry {self.link.seq} is not what it was a moment ago, or is gone"
-        self.extend([entry for entry in entries if entry.seq > self.link.seq], appender)
+        return self.extend([entry for entry in entries if entry.seq > self.link.seq], appender)
 
-    def extend(self, entries: Sequence[Entry], appender: Appender) -> None:
-        """Check entries that follow, and take over what they say."""
+    def extend(self, entries: Sequence[Entry], appender: Appender) -> list[Checked]:
+        """Check entries that follow, take over what they say, and return them up to the first that is not sound."""
+        taken: list[Checked] = []
         for entry in entries:
             if self.finding is not None:
-                return
+                break
             try:
                 checked = check_entry(entry, after=self.link, origin=appender.origin, ring=appender.ring)
                 errors = self.replay.feed(checked)
@@ -111,9 +113,11 @@ class Followed:
                 errors = [error]
             if errors:
                 self.finding = errors[0].message
-                return
+                break
             self.story.feed(checked)
             self.link = checked.link
+            taken.append(checked)
+        return taken
 
     def sound(self) -> Followed:
         """Return this, or raise: nothing is decided on a trail that does not verify."""
@@ -127,17 +131,21 @@ class Followed:
 class Trails:
     """What this process knows of `@system` and of cases."""
 
-    def __init__(self, appender: Appender, reader: DirectoryReader) -> None:
+    def __init__(self, appender: Appender, reader: DirectoryReader, rows: Core) -> None:
         self._appender = appender
         self._reader = reader
+        self._rows = rows
         self.directory = Directory()
         """Who may do what, as far as it was read last."""
         self._cases: Recent[str, Followed] = Recent(_CASES)
 
     async def standing(self, conn: AsyncConnection[Any]) -> Directory:
         """Return who may do what, read up to the end of `@system`. Raises ConflictError where that does not verify."""
+        return await self._take(self._reader.current(conn))
+
+    async def _take(self, reading: Awaitable[Directory]) -> Directory:
         try:
-            self.directory = await self._reader.current(conn)
+            self.directory = await reading
         except VerificationError as error:
             raise ConflictError(
                 f"The trail @system does not verify: {error.message}",
@@ -149,28 +157,36 @@ class Trails:
     async def case(self, conn: AsyncConnection[Any], case: str) -> Followed:
         """Return a case, read up to the end of its trail as `conn` sees it; its `finding` is not raised yet.
 
-        The case first, then who may do what: whatever an entry relies on was committed before it.
+        Both of one moment: whatever an entry relies on was committed before it.
         """
         followed = self._cases.get(case)
-        await self.standing(conn)
-        if followed is None or followed.directory is not self.directory:
-            followed = Followed(case, self._appender.origin, self.directory)
-        behind = followed.link.seq - 1 if followed.link != START else 0
-        entries = [entry_of(row) for row in await arun(conn, read(entries_statement(case, behind)))]
+        known = followed.link if followed is not None else START
+        end = self._reader.end
+        places = [(case, behind(known)), (SYSTEM_TRAIL, behind(end))]
+        found = [entry_of(row) for row in await arun(conn, read(several_statement(places)))]
+        entries = [entry for entry in found if entry.trail == case]
+        await self._take(self._reader.take(conn, end, [entry for entry in found if entry.trail == SYSTEM_TRAIL]))
         if any(entry.keyid not in self._appender.ring for entry in entries):
             await arun(conn, self._appender.ring_steps())
-        if entries and await self.standing(conn) is not followed.directory:
+        if followed is not None and followed.directory is not self.directory:
+            self._cases.discard(case)
             return await self.case(conn, case)
-        followed.feed(entries, self._appender)
-        if followed.link != START or followed.finding is not None:
+        if followed is not None and followed.link != known:
+            return await self.case(conn, case)  # somebody else read on meanwhile
+        followed = followed or Followed(case, self._appender.origin, self.directory)
+        self._rows.follow(followed.feed(entries, self._appender))
+        if followed.finding is not None:
             self._cases[case] = followed
+        else:
+            self.keep(followed)
         return followed
 
-    def keep(self, followed: Followed) -> None:
-        """Take over a copy that was fed entries which are committed now."""
+    def keep(self, followed: Followed, new: Sequence[Checked] = ()) -> None:
+        """Take over a copy that was fed entries which are committed now: `new` are those."""
         known = self._cases.get(followed.case)
-        if known is None or known.link.seq < followed.link.seq:
+        if followed.link != START and (known is None or known.link.seq < followed.link.seq):
             self._cases[followed.case] = followed
+        self._rows.follow(new)
 
 
 class DamagedError(ConflictError):

@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from countersign.audit.append import Appender
-from countersign.audit.chain import Link
+from countersign.audit.chain import Checked, Link
 from countersign.audit.entry import SYSTEM_TRAIL, Entry, EntryDraft
 from countersign.audit.saver import AsyncAuditedPostgresSaver
 from countersign.audit.standing import Directory
@@ -57,6 +57,9 @@ class Room:
         What has to be of one moment is one statement, or is asked again under the lock.
         """
         async with self.pool.connection() as conn:
+            if conn.autocommit:
+                yield conn
+                return
             await conn.set_autocommit(True)
             try:
                 yield conn
@@ -91,7 +94,7 @@ class Room:
                 held = Held(self, conn, followed.fork(), self.trails.directory, heads[case], self.clock())
                 yield held
             self.appender.committed(held.appended)
-            self.trails.keep(held.followed)
+            self.trails.keep(held.followed, held.checked)
 
     async def _mark(self, error: DamagedError) -> None:
         """Have the rows say it, so that lists show it and nobody is reminded of what cannot be decided."""
@@ -118,6 +121,7 @@ class Held:
         self.directory = directory
         self.now = now
         self.appended: list[Entry] = []
+        self.checked: list[Checked] = []
         self.first = head.seq + 1
         """The seq of what is appended first."""
         self._head = head
@@ -136,7 +140,7 @@ class Held:
         entries = await arun(self.conn, self.room.appender.insert_steps({self.case: self._head}, drafts))
         self._head = Link(entries[-1].seq, entries[-1].leaf_hash)
         self.appended += entries
-        self.followed.extend(entries, self.room.appender)
+        self.checked += self.followed.extend(entries, self.room.appender)
         if self.followed.finding is not None:
             raise UnavailableError(
                 f"This would not verify, and was not done: {self.followed.finding}",

@@ -15,7 +15,7 @@ from countersign.audit.errors import VerificationError
 from countersign.audit.read import entries_statement, entry_of
 from countersign.audit.steps import arun
 from countersign.reports.trail import trail_rows
-from countersign.service.errors import AbsentError, InvalidError
+from countersign.service.errors import AbsentError, ConflictError, InvalidError
 from countersign.service.identity.caller import Caller
 
 from .asking import load_state
@@ -56,12 +56,40 @@ class State:
 async def get_case(room: Room, caller: Caller, case: str) -> CasePage:
     """Return a case to whoever may read it. Raises AbsentError for everybody else."""
     async with room.reading() as conn:
-        followed = await readable_case(conn, room, caller, case)
+        return await _page(conn, await readable_case(conn, room, caller, case))
+
+
+async def status(room: Room, case: str) -> str | None:
+    """Return the status of a case, to nobody in particular; None where there is no such case."""
+    async with room.reading() as conn:
         row = await case_row(conn, case)
-        if row is None:
-            raise AbsentError(f"There is no case {case}.")
-        reviews = await list_reviews(conn, None, status="open", case=case, after=None, most=MOST)
-        return CasePage(row, tuple(reviews), followed.link.seq)
+    return None if row is None else row.status
+
+
+async def found(room: Room, caller: Caller, case: str) -> tuple[CasePage, State | None]:
+    """Return a case, and the state that it has come to by the same entry, to whoever may read it.
+
+    No state where there is none yet, or where it does not verify: the row says so then. Raises AbsentError.
+    """
+    async with room.reading() as conn:
+        followed = await readable_case(conn, room, caller, case)
+        page = await _page(conn, followed)
+        place = followed.story.place_at(page.seq) if followed.finding is None else None
+    if place is None:
+        return page, None
+    try:
+        loaded = await load_state(room, case, CheckpointRef(place))
+    except ConflictError:
+        return page, None
+    return page, State(page.seq, place, loaded.shown.fields)
+
+
+async def _page(conn: AsyncConnection[Any], followed: Followed) -> CasePage:
+    row = await case_row(conn, followed.case)
+    if row is None:
+        raise AbsentError(f"There is no case {followed.case}.")
+    reviews = await list_reviews(conn, None, status="open", case=followed.case, after=None, most=MOST)
+    return CasePage(row, tuple(reviews), followed.link.seq)
 
 
 async def state(room: Room, caller: Caller, case: str, seq: int | None) -> State:

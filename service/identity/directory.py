@@ -5,8 +5,8 @@ Every entry is checked as it is read, so what the Directory says rests on signat
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from countersign.audit.append import Appender
 from countersign.audit.chain import START, Link, check_entry
 from countersign.audit.entry import SYSTEM_TRAIL, Entry
-from countersign.audit.read import entries_statement, entry_of
+from countersign.audit.read import EVERYTHING, entries_statement, entry_of
 from countersign.audit.standing import Directory
 from countersign.audit.steps import Rows, Statement, Steps, arun
 
@@ -26,7 +26,6 @@ class DirectoryReader:
 
     def __init__(self, appender: Appender) -> None:
         self._appender = appender
-        self._turn = asyncio.Lock()
         self._directory = Directory()
         self._end = START
 
@@ -40,35 +39,45 @@ class DirectoryReader:
         Raises VerificationError where an entry of @system is not what was signed: then nobody may do anything. One that
         was signed and makes no sense is left aside, as it is by `verify`, which reports it.
         """
-        async with self._turn:
-            await self._read_on(conn)
-            return self._directory
+        end = self.end
+        return await self.take(conn, end, [entry_of(row) for row in await arun(conn, _rows(_from(end)))])
 
-    async def _read_on(self, conn: AsyncConnection[Any]) -> None:
-        entries = await _entries_from(conn, self._end)
-        if self._end != START:
-            # What was read last must be there still: were it gone, what never was committed would go on deciding.
-            if not entries or Link(entries[0].seq, entries[0].leaf_hash) != self._end:
-                self._forget()
-                entries = await _entries_from(conn, START)
-            else:
-                del entries[0]
+    @property
+    def end(self) -> Link:
+        """The entry of @system up to which was read."""
+        return self._end
+
+    async def take(self, conn: AsyncConnection[Any], end: Link, entries: Sequence[Entry]) -> Directory:
+        """As `current`, for whoever read `entries` of @system, the one at `end` and all behind it, with something else.
+
+        `end` is where this Directory ended before they were read; others may have read on meanwhile.
+        """
         if any(entry.keyid not in self._appender.ring for entry in entries):
             await arun(conn, self._appender.ring_steps())
-        for entry in entries:
-            checked = check_entry(entry, after=self._end, origin=self._appender.origin, ring=self._appender.ring)
-            for problem in self._directory.feed(checked):
-                _log.error("%s It was left aside.", problem.message)
-            self._end = checked.link
+        # What was read last must be there still: were it gone, what never was committed would go on deciding.
+        gone = end != START and (not entries or Link(entries[0].seq, entries[0].leaf_hash) != end)
+        if gone or self._end.seq < end.seq:
+            self._directory, self._end = Directory(), START
+            return await self.current(conn)
+        for entry in entries:  # nothing is awaited here: nobody else reads on meanwhile
+            if entry.seq > self._end.seq:
+                self._feed(entry)
+        return self._directory
 
-    def _forget(self) -> None:
-        self._directory, self._end = Directory(), START
+    def _feed(self, entry: Entry) -> None:
+        checked = check_entry(entry, after=self._end, origin=self._appender.origin, ring=self._appender.ring)
+        for problem in self._directory.feed(checked):
+            _log.error("%s It was left aside.", problem.message)
+        self._end = checked.link
 
 
-async def _entries_from(conn: AsyncConnection[Any], end: Link) -> list[Entry]:
-    """Return the entries of @system from the one at `end` on, that one included."""
-    statement = entries_statement(SYSTEM_TRAIL) if end == START else entries_statement(SYSTEM_TRAIL, end.seq - 1)
-    return [entry_of(row) for row in await arun(conn, _rows(statement))]
+def behind(end: Link) -> int:
+    """Return the `seq` behind which a trail is read that was read up to `end`: what was read last is read again."""
+    return end.seq - 1 if end != START else EVERYTHING
+
+
+def _from(end: Link) -> Statement:
+    return entries_statement(SYSTEM_TRAIL, behind(end))
 
 
 def _rows(statement: Statement) -> Steps[Rows]:
