@@ -127,15 +127,14 @@ async def start(starter: Client, workflow: str) -> Any:
     return found
 
 
-async def decide(starter: Client, signer: Client, case: Any, path: str, extra: dict[str, Any]) -> Callable[[], Any]:
+async def decide(signer: Client, case: Any, path: str, extra: dict[str, Any]) -> Callable[[], Any]:
     """Look at the review of a case, and return the call that decides and waits for the end."""
     review = case["reviews"][0]["id"]
     shown = await signer.call("GET", f"/api/reviews/{review}")
     body = {"decision": "approved", "reason": "", "shown_digest": shown["shown_digest"], **extra}
 
     async def decided() -> None:
-        await signer.call("POST", f"/api/reviews/{review}/{path}", body)
-        found = await starter.call("GET", f"/api/cases/{case['id']}", Prefer="wait=30")
+        found = (await signer.call("POST", f"/api/reviews/{review}/{path}", body, Prefer="wait=30"))["now"]
         if found["status"] != "completed" or not found["state"]["order"].startswith("GIVE"):
             raise AssertionError(found)
 
@@ -160,10 +159,10 @@ async def client(url: str, key: str, figures: Figures, rounds: int) -> None:
         for number in range(-WARM_UP, rounds):
             kept = figures if number >= 0 else Figures()
             case = await kept.starts.time(start(starter, "attested"))
-            await kept.attested.time((await decide(starter, program, case, "attestations", {}))())
+            await kept.attested.time((await decide(program, case, "attestations", {}))())
             case = await start(starter, "medication-order")
             extra = {"credential": credential}
-            await kept.signed.time((await decide(starter, signer, case, "decisions", extra))())
+            await kept.signed.time((await decide(signer, case, "decisions", extra))())
 
 
 async def beside(url: str) -> tuple[Taken, Taken]:

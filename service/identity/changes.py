@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What everything here works with. Connections of `pool` are the service's, without autocommit."""
+    """What everything here works with. Connections of `pool` are the service's."""
 
     pool: Pool
     appender: Appender
@@ -61,6 +61,15 @@ class Room:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Yield a connection for reading, or for one statement that changes something.
+
+        Where the pool's connections commit each statement, no transaction is paid for.
+        """
+        async with self.pool.connection() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Yield a connection in a transaction of its own."""
         async with self.pool.connection() as conn, conn.transaction():
             yield conn
@@ -82,7 +91,7 @@ class Room:
     @asynccontextmanager
     async def changing(self, actor: Actor) -> AsyncIterator[Change]:
         """Yield a change under the lock of @system, which commits with the block or vanishes with its exception."""
-        async with self.reading() as conn:
+        async with self.transaction() as conn:
             heads = await arun(conn, self.appender.lock_steps((SYSTEM_TRAIL,)))
             directory = await self.directory.current(conn)
             change = Change(conn, self.appender, directory, heads[SYSTEM_TRAIL], actor, self.clock())

@@ -108,7 +108,7 @@ async def sign_in(room: Room, username: str, password: str) -> tuple[str, Sessio
     now = room.clock()
     made = _session_id(room, token, proved.user, proved.credential)
     session = Session(made, proved.user, proved.credential, now, now + room.limits.absolute)
-    async with room.reading() as conn:
+    async with room.transaction() as conn:
         if await one(conn, _STILL_GOOD, proved.user, proved.credential) is None:
             raise UnauthenticatedError("The user or the password was changed meanwhile.", remedy="Sign in again.")
         values = (session.id, digest(token), session.user, session.credential, now, now, session.expires_at)
