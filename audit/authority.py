@@ -29,25 +29,28 @@ class Authority:
         self._watches = trail is not None and not trail.startswith("@")
         self._seen: Workflow | None = None
 
-    def feed(self, checked: Checked | None) -> None:
-        """Take over the next entry; None for a damaged one, behind which nothing of the trail can be judged."""
+    def feed(self, checked: Checked | None, leaf: int | None = None) -> None:
+        """Take over the next entry, which is this leaf of the log, if it is one.
+
+        None for a damaged one, behind which nothing of the trail can be judged.
+        """
         if not self._watches:
             return
         if checked is None:
             self._watches = False
         elif self._replay is not None:
-            self._judge(self._replay, checked)
+            self._judge(self._replay, checked, leaf)
         elif checked.body.seq == 1 and checked.body.kind == Kind.CASE_OPENED:
             self._replay = CaseReplay(self._origin, checked.body.trail, self._directory)
             self._report.governed += 1
-            self._judge(self._replay, checked)
+            self._judge(self._replay, checked, leaf)
         elif checked.body.workflow is not self._seen:
             self._seen = checked.body.workflow
             self._check_plain(checked)
 
-    def _judge(self, replay: CaseReplay, checked: Checked) -> None:
+    def _judge(self, replay: CaseReplay, checked: Checked, leaf: int | None) -> None:
         before = replay.unknown
-        for error in replay.feed(checked):
+        for error in replay.feed(checked, leaf):
             self._report.add(error)
         self._report.unjudged += replay.unknown - before
 

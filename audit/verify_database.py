@@ -17,6 +17,7 @@ from .chain import START, UNKNOWN, Checked, Link, check_entry, check_keys_trail,
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import Trust
+from .kinds import Kind
 from .logcheck import KnownHead, Loss
 from .merkle import CompactRange
 from .outside import Outside, log_trust
@@ -40,8 +41,9 @@ LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s ORDER BY e.seq
 """
 _SYSTEM: LiteralString = f"""
-SELECT {ENTRY_COLUMNS}, p.salt, p.data
+SELECT {ENTRY_COLUMNS}, p.salt, p.data, l.leaf_index
 FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
+LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s AND e.kind = ANY(%s) ORDER BY e.seq
 """
 _LAST = "SELECT coalesce(max(leaf_index), -1) FROM audit.leaves"
@@ -111,14 +113,15 @@ def _directory(conn: Connection[Any], trust: Trust, terms: KeyTerms, report: Rep
     """
     directory = Directory()
     with conn.cursor("countersign_system", row_factory=tuple_row) as cursor:
-        for row in cursor.execute(_SYSTEM, (SYSTEM_TRAIL, list(map(str, KINDS))), binary=True):
-            entry = entry_of(row)
+        kinds = list(map(str, (*KINDS, Kind.LOG_RESTORED)))
+        for *columns, leaf in cursor.execute(_SYSTEM, (SYSTEM_TRAIL, kinds), binary=True):
+            entry = entry_of(tuple(columns))
             try:
                 link = Link((entry.seq or 1) - 1, UNKNOWN)
                 checked = check_entry(entry, after=link, origin=trust.origin, ring=terms.ring)
             except VerificationError:
                 continue
-            for error in directory.feed(checked):
+            for error in directory.feed(checked, leaf):
                 report.add(error)
     return directory
 

@@ -212,7 +212,7 @@ def _check_trails(
             batch.append(current)
         checked = current.feed(entry)
         leaves.feed(entry, checked, leaf)
-        authority.feed(checked)
+        authority.feed(checked, leaf.leaf_index if leaf is not None else None)
     if isinstance(part, OneTrail) and part.trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
         batch.append(TrailCheck(part.trail, origin=judge.origin, ring=judge.terms.ring, report=report))
         report.counts.trails -= 1

@@ -165,6 +165,16 @@ def grant_elsewhere() -> World:
     return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", workflow="loans"))
 
 
+@breaks("a role that the signer gave to themselves", "(role): they gave the role 'pharmacist' to themselves")
+def own_grant() -> World:
+    return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", by="u-chi"))
+
+
+@breaks("a role of another that the signer gave to themselves for all workflows", "they gave the role 'pharmacist' to")
+def own_grant_for_all() -> World:
+    return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", workflow="*", by="u-chi"))
+
+
 @breaks("deactivated", "(inactive): they are not active")
 def deactivated() -> World:
     return signed_by("u-pha", before=lambda world: world.about("user.deactivated", "u-pha"))

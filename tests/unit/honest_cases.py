@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from countersign.audit.canonical import Json
 from countersign.audit.gates import fallback_gate
+from unit import honest_order
 from unit.governing import World, asking, decision, finish, gate, policy, question_gate, waiting
 
 TWO_STAGES = policy(gate(stages=[{"role": "pharmacist", "count": 2}, {"role": "chief", "count": 1}]))
@@ -20,21 +21,6 @@ NOT_WRITTEN = policy(gate(decisions=[decision("approved", releases=True, write=N
 def approved() -> World:
     world = waiting()
     world.sign("u-pha")
-    finish(world, world.decide())
-    return world
-
-
-def signed_as_the_right_ended_by_a_slower_clock() -> World:
-    """The signature was first, by the lock; whoever revoked the grant then has a clock that is half a minute behind."""
-    world = waiting()
-    name = world.grant("u-chi", "pharmacist")
-    old = world.places["u-chi"]
-    world.look("u-chi")
-    now = world.now
-    world.later(-30)
-    world.about("grant.revoked", "u-chi", grant=name)
-    world.now = now
-    world.sign("u-chi", role="pharmacist", standing=old, looks=False)
     finish(world, world.decide())
     return world
 
@@ -714,7 +700,6 @@ def fan_out() -> World:
 HONEST: Mapping[str, Callable[[], World]] = {
     made.__name__.replace("_", " "): made
     for made in (
-        signed_as_the_right_ended_by_a_slower_clock,
         approved, rejected, written_nothing, two_stages, two_gates, two_gates_writing_nothing, after_a_node,
         after_one_and_before_the_next, decision_that_leads_to_another_gate, in_a_loop, answered, two_questions_at_once,
         two_questions_in_one_node, question_in_a_subgraph, pause_in_a_subgraph, pause_that_no_gate_names,
@@ -726,5 +711,8 @@ HONEST: Mapping[str, Callable[[], World]] = {
         revoked_afterwards, annotated_under_signature, claimed_commented_and_refused, pauses_of_the_caller,
         told_out_of_order, fan_out, moved_when_decided, moved_when_decided_and_written, moved_when_answered,
         moved_when_opened, attested_beside,
+        honest_order.ended_by_a_slower_clock, honest_order.ended_by_a_clock_a_minute_behind,
+        honest_order.signed_at_a_clock_a_minute_behind, honest_order.sealed_by_a_restore,
+        honest_order.signed_in_a_role_that_another_gave_as_well,
     )
 }  # fmt: skip
