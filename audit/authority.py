@@ -11,6 +11,7 @@ from .entry import Workflow
 from .errors import VerificationError
 from .governed import CaseReplay
 from .kinds import Kind
+from .shown import Views
 from .standing import Directory
 from .verify import Report
 
@@ -48,11 +49,18 @@ class Authority:
             self._seen = checked.body.workflow
             self._check_plain(checked)
 
+    @property
+    def views(self) -> Views | None:
+        """What the signers of a governed case were shown; None for any other trail."""
+        return self._replay.case.views if self._replay is not None else None
+
     def _judge(self, replay: CaseReplay, checked: Checked, leaf: int | None) -> None:
-        before = replay.unknown
+        before, shown, told = replay.unknown, replay.case.views.count, replay.case.views.compared
         for error in replay.feed(checked, leaf):
             self._report.add(error)
         self._report.unjudged += replay.unknown - before
+        self._report.views.shown += replay.case.views.count - shown
+        self._report.views.told += replay.case.views.compared - told
 
     def _check_plain(self, checked: Checked) -> None:
         workflow = checked.body.workflow
@@ -85,4 +93,17 @@ def say_authority(report: Report) -> None:
         )
     else:
         report.say("authority", "checked", said)
-    report.say("views", "not checked", "that the state which signers were shown was the case's is the server's word")
+    _say_views(report)
+
+
+def _say_views(report: Report) -> None:
+    """Say how far what signers were shown was held against the state."""
+    views = report.views
+    if views.shown == views.held:
+        report.say("views", "checked", f"{views.shown} that signers were shown, against the state of their cases")
+        return
+    if views.held:
+        report.say("views", "checked", f"{views.held} that signers were shown, against the state of their cases")
+    left, which = views.shown - views.held, "others" if views.held else "views that signers were shown"
+    told = f", but for {views.told} values that entries of edits tell" if views.told else ""
+    report.say("views", "not checked", f"that the state in {left} {which} was the case's is the server's word{told}")

@@ -14,6 +14,7 @@ from .errors import MalformedError, NotFoundError
 from .gates import Gate, Policy
 from .mandates import Pause, Question
 from .reviews import Attempt, Parties, Phase, Refusal, Review, refusal
+from .shown import Views
 from .standing import SKEW, Directory, Standing, backwards, named_place
 
 
@@ -52,6 +53,8 @@ class Case:
     """How many things could not be judged since a payload was erased."""
     named: dict[str, int] = field(default_factory=dict)
     """By actor: the entry of @system that was named last for their standing."""
+    views: Views = field(default_factory=Views)
+    """What signers were shown of the state, and what entries say of it."""
     leaf: int | None = None
     """Which leaf of the log the entry at hand is; None where it is none yet."""
     latest: datetime | None = None

@@ -57,6 +57,8 @@ class CaseReplay:
         body, self.case.leaf = checked.body, leaf
         said = [*self._place(body), *self._judge(checked)]
         said += self.runs.feed(checked, sound=not said)
+        if body.kind == Kind.STATE_UPDATED and body.checkpoint is not None:
+            said += self.case.views.tell(body.seq, body.checkpoint, members(checked).get("changes"))
         self._consequences(body)
         self.case.kinds[body.seq] = body.kind
         return [_failed(body, sentence) for sentence in said]

@@ -16,7 +16,7 @@ from .errors import AuditError, MalformedError
 from .gates import STOP
 from .kinds import Kind
 from .reviews import Attempt, Phase, Review, person
-from .signing import reason_of, statement_problems, view_problems
+from .signing import reason_of, state_of, statement_problems, view_problems
 from .standing import API_KEY, Standing
 from .tally import Signature
 
@@ -105,6 +105,8 @@ def viewed(case: Case, checked: Checked) -> Iterator[str]:
         case.unknown += 1
     else:
         wrong = [*view_problems(case, review, checked)]
+        if not wrong:
+            wrong += case.views.show(body.seq, review.checkpoint, state_of(members(checked)))
         yield from wrong
         if wrong:
             return

@@ -31,6 +31,7 @@ from .treehead import TreeHead
 from .verify import Report
 from .verify_log import TheLog, check_tiles, losses_steps, pinpoint
 from .verify_parts import Judge, OneTrail, Part, check_part, divide, prepare, some_trails, strangers
+from .verify_views import States
 from .verify_workers import check_together
 from .vouching import cover_revoked, say_log
 
@@ -68,6 +69,7 @@ def verify_database(
     trail: str | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    states: States | None = None,
 ) -> Report:
     """Return the report on the database behind `conn`, or on one trail of it; the same whatever `jobs` is.
 
@@ -75,6 +77,8 @@ def verify_database(
     best indeterminate, since nothing shows that the database is not an older one, or cut. With `since`, a head that was
     verified before, only what is new is read: the log behind it, and whole the trails that went on; those who want to
     know whether anything older was changed verify without it.
+
+    With `states` what signers were shown is held against the state of their cases.
 
     `conn` must be in no transaction; it is used in one REPEATABLE READ, read-only transaction. With more than one job,
     up to `jobs` processes share that transaction's snapshot, each on a connection of its own. Raises psycopg.Error or
@@ -91,7 +95,7 @@ def verify_database(
             cover_revoked(conn, outside, terms)
             log = _the_log(conn, terms, outside, since, report)
             start = log.start if log else None
-            judge = Judge(trust.origin, terms, _directory(conn, trust, terms, report))
+            judge = Judge(trust.origin, terms, _directory(conn, trust, terms, report), states)
             _check_parts(conn, judge, log, trail, jobs, report, progress)
             say_authority(report)
             if outside.memory is not None:

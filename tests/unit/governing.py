@@ -136,6 +136,8 @@ class World:
         self.run = ""
         self.runs = 0
         self.nonces = 0
+        self.state: dict[str, Json] = {"dose": 5}
+        """What views show, when they show what is."""
         self._directory = Directory()
         self._replay = CaseReplay(self.of.origin, TRAIL, self._directory)
         self._known = [0, 0]
@@ -314,7 +316,10 @@ class World:
         self.parent, self.tip = fields.pop("parent", self.tip), f"c{self.saved}"
         detail = {"source": "update", "step": 1, "channels": ["dose"]} | ({"as_node": [as_node]} if as_node else {})
         given: Json = [{"values": values, "as_node": as_node}]
-        payload: dict[str, Json] = {"given": given, "changes": []}
+        changed = values if isinstance(values, dict) else {}
+        changes: list[Json] = [_change(self.state, name, changed[name]) for name in sorted(changed)]
+        self.state |= changed
+        payload: dict[str, Json] = {"given": given, "changes": fields.pop("changes", changes)}
         self.add("state.updated", GRAPH, run=run, actor=actor, checkpoint=self.here, detail=detail, payload=payload)
 
     def end(self, kind: str = "run.completed", **detail: Any) -> None:
@@ -373,7 +378,7 @@ class World:
             "round": known.round,
             "gate": known.gate.name,
             "checkpoint": {"id": known.checkpoint.id, "ns": known.checkpoint.ns},
-            "state": {"dose": 5},
+            "state": dict(self.state),
         }
 
     def look(self, who: str, review: str = "r-1", view: dict[str, Json] | None = None) -> str:
@@ -494,6 +499,10 @@ class World:
         moment = due or self.known(review).due(what) or self.now
         changed = {"review": review, "due": format_time(moment), **detail}
         return self.add(kind, actor=SYSTEM, detail=changed).seq
+
+
+def _change(state: Mapping[str, Json], name: str, new: Json) -> dict[str, Json]:
+    return {"channel": name, "new": new} | ({"old": state[name]} if name in state else {})
 
 
 def walked(entries: Sequence[Entry], link: Link = START, of: Deployment = MADE_UP) -> list[Checked]:

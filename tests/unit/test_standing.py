@@ -120,6 +120,11 @@ def said(world: World) -> list[str]:
     return [error.message for checked in walked(world.system) for error in found.feed(checked)]
 
 
+def a_newcomer(world: World, behind: timedelta) -> None:
+    world.dated(world.now - behind)
+    world.about("user.created", "u-9")
+
+
 def left_out(world: World) -> None:
     number = next(number for number, entry in enumerate(world.system) if b"grant.given" in entry.body)
     before = world.places["u-pre"]
@@ -149,10 +154,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ),
     (
         "dated more than a minute back",
-        lambda world: (
-            world.dated(world.now - timedelta(minutes=1, microseconds=1)),
-            world.about("user.created", "u-9"),
-        ),
+        lambda world: a_newcomer(world, timedelta(minutes=1, microseconds=1)),
         "and an entry of @system that stands before it",
     ),
     ("a grant without a role", lambda world: world.about("grant.given", "u-pha", grant="g"), "does not say its role"),
@@ -170,8 +172,7 @@ def test_a_broken_chain_is_found(put: Break, sentence: str) -> None:
 
 def test_a_clock_that_is_a_minute_behind_is_none_of_this() -> None:
     world = World()
-    world.dated(world.now - timedelta(minutes=1))
-    world.about("user.created", "u-9")
+    a_newcomer(world, timedelta(minutes=1))
     assert said(world) == []
 
 
