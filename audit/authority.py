@@ -104,6 +104,7 @@ def _say_views(report: Report) -> None:
         return
     if views.held:
         report.say("views", "checked", f"{views.held} that signers were shown, against the state of their cases")
-    left, which = views.shown - views.held, "others" if views.held else "views that signers were shown"
+    left = views.shown - views.held
+    which = f"{left} {'view' if left == 1 else 'views'} that signers were shown"
     told = f", but for {views.told} values that entries of edits tell" if views.told else ""
-    report.say("views", "not checked", f"that the state in {left} {which} was the case's is the server's word{told}")
+    report.say("views", "not checked", f"that the state in {which} was the case's is the server's word{told}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from countersign.audit.canonical import Json
 from countersign.audit.gates import fallback_gate
-from unit import honest_order
+from unit import honest_order, honest_views
 from unit.governing import World, asking, decision, finish, gate, policy, question_gate, waiting
 
 TWO_STAGES = policy(gate(stages=[{"role": "pharmacist", "count": 2}, {"role": "chief", "count": 1}]))
@@ -714,5 +714,7 @@ HONEST: Mapping[str, Callable[[], World]] = {
         honest_order.ended_by_a_slower_clock, honest_order.ended_by_a_clock_a_minute_behind,
         honest_order.signed_at_a_clock_a_minute_behind, honest_order.sealed_by_a_restore,
         honest_order.signed_in_a_role_that_another_gave_as_well,
+        honest_views.a_number_that_a_database_writes_out, honest_views.a_zero_without_its_sign,
+        honest_views.an_object_that_only_the_worker_knows, honest_views.bytes_that_are_shown_by_their_digest,
     )
 }  # fmt: skip
