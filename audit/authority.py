@@ -12,6 +12,7 @@ from .errors import VerificationError
 from .governed import CaseReplay
 from .kinds import Kind
 from .shown import Views
+from .signoffs import SignOffs
 from .standing import Directory
 from .verify import Report
 
@@ -19,9 +20,18 @@ from .verify import Report
 class Authority:
     """Checks one trail. Feed it the entries in order; what it finds goes to the report."""
 
-    __slots__ = ("_directory", "_origin", "_replay", "_report", "_seen", "_trail", "_watches")
+    __slots__ = ("_directory", "_origin", "_replay", "_report", "_seen", "_signed", "_trail", "_watches")
 
-    def __init__(self, origin: str, trail: str | None, directory: Directory, report: Report) -> None:
+    def __init__(
+        self,
+        origin: str,
+        trail: str | None,
+        directory: Directory,
+        report: Report,
+        *,
+        lists: bool = False,
+    ) -> None:
+        self._signed = SignOffs() if lists else None
         self._origin = origin
         self._trail = trail  # None: rows that name no trail at all
         self._directory = directory
@@ -54,10 +64,18 @@ class Authority:
         """What the signers of a governed case were shown; None for any other trail."""
         return self._replay.case.views if self._replay is not None else None
 
+    def tell(self) -> None:
+        """Put into the report who signed what in the case, as far as it could be judged, if that was asked for."""
+        if self._signed is not None and self._replay is not None:
+            self._report.cases.append(self._signed.as_json(self._replay))
+
     def _judge(self, replay: CaseReplay, checked: Checked, leaf: int | None) -> None:
         before, shown, told = replay.unknown, replay.case.views.count, replay.case.views.compared
-        for error in replay.feed(checked, leaf):
+        errors = replay.feed(checked, leaf)
+        for error in errors:
             self._report.add(error)
+        if self._signed is not None:
+            self._signed.feed(checked, replay, errors)
         self._report.unjudged += replay.unknown - before
         self._report.views.shown += replay.case.views.count - shown
         self._report.views.told += replay.case.views.compared - told

@@ -149,6 +149,8 @@ class Report:
     unjudged: int = 0
     """Things in them that cannot be judged any more, since a payload was erased."""
     views: ViewCounts = field(default_factory=ViewCounts)
+    cases: list[dict[str, Json]] = field(default_factory=list)
+    """Of governed cases of which that was asked for: who signed what, and what it came to."""
     rebuilt: Rebuilt | None = None
     """What the leaves of the log came to, where they were read."""
     found: int = field(default=0, init=False)
@@ -230,6 +232,7 @@ class Report:
             "tree_head": head,
             "trust": list(self.trust),
             **({"findings_omitted": self.omitted} if self.omitted else {}),
+            **({"cases": list(self.cases)} if self.cases else {}),
         }
 
 

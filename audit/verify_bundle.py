@@ -206,7 +206,7 @@ class _Verification:
     def _check_trail(self, head: TreeHead) -> None:
         trail, report = self._manifest.trail, self._report
         check = TrailCheck(trail, origin=self._manifest.origin, ring=self._terms.ring, report=report)
-        authority = Authority(self._manifest.origin, trail, self._directory, report)
+        authority = Authority(self._manifest.origin, trail, self._directory, report, lists=True)
         leaf_index, begun = -1, report.counts.entries
         last: tuple[Place, Checked] | None = None
         for place in read_places(self._archive, TRAIL, trail, report.add):
@@ -215,6 +215,7 @@ class _Verification:
             if checked is not None:
                 leaf_index = self._settle(place, checked, head, leaf_index)
             authority.feed(checked, _leaf_of(place))
+        authority.tell()
         say_authority(report)
         count = report.counts.entries - begun
         if count != self._manifest.entries:
