@@ -34,6 +34,7 @@ from .mandates import (
     named_mandate,
     next_act,
 )
+from .tasks import Tasks
 
 __all__ = ["CaseRuns", "Status"]
 _RESUME = "__resume__"
@@ -68,6 +69,7 @@ class CaseRuns:
         """How many things could not be compared since a payload was erased."""
         self._acted = 0
         self._subjects: dict[str, Subject] = {}
+        self._tasks = Tasks()
         self._runs: dict[str, Run] = {}
 
     @property
@@ -320,7 +322,7 @@ class CaseRuns:
         channels = set(map(str, named)) if isinstance(named, list) else set()
         if not detail.get("path"):
             return self._command_writes(channels, run, work)
-        said = []
+        said = self._tasks.feed(checked)
         if work is not None and work.question is not None and _RESUME in channels:
             work.delivered = work.delivered or work.question.task == detail.get("task")
         elif _RESUME in channels:
@@ -354,13 +356,13 @@ class CaseRuns:
                 str(body.detail.get("interrupt")),
                 body.seq,
                 str(body.detail.get("task")),
-                str(body.detail.get("node", "")),
+                str(body.detail.get("node", "")) if place.ns else node_of(checked),
                 place,
             )
             self.questions[question.id] = question
             if run is not None and run.mandate is not None:
                 run.mandate.over = True
-            said = self.crossings.unwritten()
+            said = self.crossings.unwritten() + self._tasks.feed(checked)
             return said if run is not None else [*said, "asks outside of any run that was recorded"]
         return self._pauses(checked, place, run)
 

@@ -44,7 +44,7 @@ def _signed(case: Mapping[str, Any]) -> Iterator[str]:
     for one in case["signatures"]:
         unnamed = "an API key" if one["attested"] else "the name was erased"
         who = one["printed_name"] or f"{one['signer']} ({unnamed})"
-        how = "attests" if one["attested"] else "signs"
+        how = "attested" if one["attested"] else "signed"
         where = "" if one["review"] is None else f" at {_gate(one['gate'])}, stage {one['stage']}"
         yield _line(f"  {one['seq']}  {one['at']}  {who} as {one['role']} {how}{where}: {one['decision']}")
         yield _line(f"      meaning: {one['meaning'] or 'was erased'}")

@@ -713,7 +713,7 @@ HONEST: Mapping[str, Callable[[], World]] = {
         moved_when_opened, attested_beside,
         honest_order.ended_by_a_slower_clock, honest_order.ended_by_a_clock_a_minute_behind,
         honest_order.signed_at_a_clock_a_minute_behind, honest_order.sealed_by_a_restore,
-        honest_order.signed_in_a_role_that_another_gave_as_well,
+        honest_order.signed_in_a_role_that_another_gave_as_well, honest_order.signed_and_decided_in_the_last_minute,
         honest_views.a_number_that_a_database_writes_out, honest_views.a_zero_without_its_sign,
         honest_views.an_object_that_only_the_worker_knows, honest_views.bytes_that_are_shown_by_their_digest,
     )

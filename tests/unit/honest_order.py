@@ -39,6 +39,18 @@ def signed_at_a_clock_a_minute_behind(behind: timedelta = MINUTE) -> World:
     return world
 
 
+def signed_and_decided_in_the_last_minute() -> World:
+    """A minute behind the end of the review's time nobody is refused for their clock, and no decision for theirs."""
+    world = waiting()
+    due = world.known("r-1").due("expire")
+    assert due is not None
+    world.look("u-pha")
+    world.dated(due + MINUTE - timedelta(seconds=1))
+    world.sign("u-pha", looks=False)
+    finish(world, world.decide())
+    return world
+
+
 def sealed_by_a_restore() -> World:
     """With its record a restore seals what waits of @system, and only then what waits of cases."""
     world = waiting()

@@ -125,7 +125,7 @@ def test_it_is_printed_and_nothing_typed_leaves_its_line(tmp_path: Path) -> None
     odd = "\N{REPLACEMENT CHARACTER}"
     assert done.stdout.splitlines()[-7:] == [
         done.stdout.splitlines()[-7],
-        "  11  2025-03-01T12:30:45.123456Z  U-PHA as pharmacist signs at the gate pharmacist, stage 1: rejected",
+        "  11  2025-03-01T12:30:45.123456Z  U-PHA as pharmacist signed at the gate pharmacist, stage 1: rejected",
         "      meaning: I say rejected.",
         f"      reason: too{odd}high{odd}[2J {odd}hgih oot",
         "      counts: entry 12 rests on it",
