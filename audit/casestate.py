@@ -9,13 +9,14 @@ from .body import Body
 from .canonical import Json
 from .caseruns import CaseRuns
 from .chain import Checked
+from .clocks import SKEW, backwards
 from .entry import CheckpointRef, Workflow
 from .errors import MalformedError, NotFoundError
 from .gates import Gate, Policy
 from .mandates import Pause, Question
 from .reviews import Attempt, Parties, Phase, Refusal, Review, refusal
 from .shown import Views
-from .standing import SKEW, Directory, Standing, backwards, named_place
+from .standing import Directory, Standing, named_place
 
 
 @dataclass(frozen=True, slots=True)

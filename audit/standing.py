@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from .body import Body
-from .canonical import Json, canonical, format_time, parse_hex32, parse_time
+from .canonical import Json, canonical, parse_hex32, parse_time
 from .chain import Checked
+from .clocks import backwards
 from .errors import MalformedError, NotFoundError, VerificationError
 from .gates import ANYTHING, Policy
 from .kinds import Kind
@@ -25,11 +26,6 @@ USER = "user"
 API_KEY = "api-key"
 PARTS = ("policy", "graph", "code", "packages")
 _VERSION_DIGITS = 32
-SKEW = timedelta(minutes=1)
-"""By how much the clocks of two servers may differ: within it, moments do not tell what came first, and locks did.
-
-An act commits before the end of a right that it rests on; where the clock of whoever ended it is slow, it seems later.
-"""
 _OF_USERS = frozenset(
     {
         Kind.USER_CREATED, Kind.USER_DEACTIVATED, Kind.USER_REACTIVATED, Kind.CREDENTIAL_ENROLLED,
@@ -265,13 +261,6 @@ class Relied:
         if body.kind == Kind.WORKFLOW_REGISTERED:
             return (detail.get("name"), detail.get("version")) in self._versions
         return detail.get("user", detail.get("key")) in self._subjects
-
-
-def backwards(latest: datetime | None, at: datetime, where: str) -> list[str]:
-    """Return a sentence, going on from "Entry 7 of trail x", if `at` is more than SKEW before the `latest` so far."""
-    if latest is None or latest <= at + SKEW:
-        return []
-    return [f"is dated {format_time(at)}, and an entry of {where} that stands before it {format_time(latest)}"]
 
 
 def part_digest(document: Json) -> str:

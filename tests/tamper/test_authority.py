@@ -18,7 +18,8 @@ from integration.sealing import own_log
 from tamper.governed import put
 from unit import broken_decisions, broken_order, broken_runs, broken_signatures
 from unit.governing import World
-from unit.honest_cases import HONEST, approved, two_stages
+from unit.honest_cases import HONEST
+from unit.honest_paths import approved, two_stages
 from unit.samples import TRAIL, WHEN
 
 

@@ -6,7 +6,7 @@ from countersign.audit.canonical import Json
 from countersign.audit.entry import SYSTEM, UNATTRIBUTED, CheckpointRef
 from unit.breaking import APPROVED, CROSSED, breaks, carried_out
 from unit.governing import World, asking, finish, gate, policy, waiting
-from unit.honest_cases import TWO_GATES, answer
+from unit.honest_paths import TWO_GATES, answer
 
 
 @breaks("value decided is not the value signed", "writes something else than what was signed")

@@ -10,7 +10,7 @@ from countersign.audit.entry import UNATTRIBUTED, Actor, CheckpointRef, Workflow
 from countersign.audit.mandates import actor_of
 from unit.breaking import APPROVED, CROSSED, TWO, Make, breaks, carried_out
 from unit.governing import World, asking, gate, policy, question_gate, waiting
-from unit.honest_cases import AFTER, approved
+from unit.honest_paths import AFTER, approved
 from unit.samples import GRAPH
 
 

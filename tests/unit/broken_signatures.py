@@ -9,7 +9,7 @@ from typing import Any
 from countersign.audit.canonical import Json, format_time
 from unit.breaking import APPROVED, CROSSED, STAGES, TWO, Make, breaks, carried_out
 from unit.governing import World, asking, decision, finish, gate, policy, waiting
-from unit.honest_cases import ATTESTED, answer, approved
+from unit.honest_paths import ATTESTED, answer, approved
 from unit.samples import WHEN
 
 

@@ -22,7 +22,8 @@ from countersign.reports.readme import readme_text
 from unit import broken_signatures
 from unit.bundles import TRUST, Log, unpacked, written
 from unit.governing import NAME, World
-from unit.honest_cases import HONEST, approved
+from unit.honest_cases import HONEST
+from unit.honest_paths import approved
 from unit.samples import DEPLOYMENT, ORIGIN, TRAIL
 
 

@@ -12,15 +12,17 @@ from click.testing import CliRunner
 from countersign.service.cli import main
 from countersign.service.describe import describe
 from unit import broken_signatures, broken_views
+from unit.breaking import TWO
 from unit.bundles import written
 from unit.governing import World, finish, waiting
 from unit.heads import log_key
-from unit.honest_cases import HONEST, approved, two_stages
+from unit.honest_cases import HONEST
+from unit.honest_paths import approved, two_stages
 from unit.test_governed_bundle import logged, relied, verified
 
 
 def listed(make: Callable[[], World]) -> Any:
-    (case,) = verified(logged(make())).as_json()["cases"]  # type: ignore[union-attr,misc]
+    (case,) = verified(logged(make())).cases
     return case
 
 
@@ -60,7 +62,7 @@ def test_each_signature_is_listed_with_what_was_signed() -> None:
 
 
 def signed_once() -> World:
-    world = waiting(broken_signatures.TWO)
+    world = waiting(TWO)
     world.sign("u-pha")
     return world
 

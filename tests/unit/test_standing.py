@@ -15,7 +15,7 @@ from countersign.audit.entry import EntryDraft
 from countersign.audit.errors import MalformedError, NotFoundError
 from countersign.audit.standing import Directory, Place, Relied, named_place, part_digest, version_of
 from unit.governing import NAME, World, directory, policy, walked
-from unit.honest_cases import approved
+from unit.honest_paths import approved
 from unit.samples import DEPLOYMENT, WHEN
 
 LATER = WHEN + timedelta(hours=1)
