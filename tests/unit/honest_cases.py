@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from unit import honest_changes, honest_order, honest_paths, honest_views
+from unit import honest_changes, honest_moves, honest_order, honest_paths, honest_views
 from unit.governing import World
 
 HONEST: Mapping[str, Callable[[], World]] = {
@@ -53,13 +53,13 @@ HONEST: Mapping[str, Callable[[], World]] = {
         honest_changes.annotated_under_signature,
         honest_changes.claimed_commented_and_refused,
         honest_changes.pauses_of_the_caller,
-        honest_changes.told_out_of_order,
-        honest_changes.fan_out,
-        honest_changes.moved_when_decided,
-        honest_changes.moved_when_decided_and_written,
-        honest_changes.moved_when_answered,
-        honest_changes.moved_when_opened,
-        honest_changes.attested_beside,
+        honest_moves.told_out_of_order,
+        honest_moves.fan_out,
+        honest_moves.moved_when_decided,
+        honest_moves.moved_when_decided_and_written,
+        honest_moves.moved_when_answered,
+        honest_moves.moved_when_opened,
+        honest_moves.attested_beside,
         honest_order.ended_by_a_slower_clock,
         honest_order.ended_by_a_clock_a_minute_behind,
         honest_order.signed_at_a_clock_a_minute_behind,
