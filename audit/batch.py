@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .body import parse_body
 from .chain import Link
-from .entry import leaf_hash
+from .entry import KEYS_TRAIL, leaf_hash
 from .errors import MalformedError, VerificationError
 from .leaves import NewEntry, NewLeaf, Unsealed, new_entries_steps, sealed_ends_steps
 from .steps import Steps
@@ -29,13 +29,14 @@ class Batch(NamedTuple):
 def batch_steps(origin: str, size: int, upto: Mapping[str, int], listed: Sequence[Unsealed] = ()) -> Steps[Batch]:
     """Return the entries behind what is sealed, up to the seq given for their trail, as the leaves from `size` on.
 
-    Trails come in the order of `upto`. One that does not go on where it is sealed is left out from there on, and told.
-    `listed` is what is on the list of them.
+    `listed` is what is on the list of them: they come in its order, `@keys` before all others, and what is not on it
+    before the next one of its trail that is. Without a list trails come in the order of `upto`. A trail that does not
+    go on where it is sealed is left out from there on, and told.
     """
     ends = yield from sealed_ends_steps(list(upto))
     batch = Batch([], [], [], [], more=False)
     refused: set[str | None] = set()
-    for entry in (yield from new_entries_steps(ends, upto)):
+    for entry in _in_turn((yield from new_entries_steps(ends, upto)), listed):
         if entry.trail in refused:
             continue
         try:
@@ -48,6 +49,19 @@ def batch_steps(origin: str, size: int, upto: Mapping[str, int], listed: Sequenc
         batch.bodies.append(entry.body)
     batch.done.extend(item for item in listed if item.trail not in refused or item.seq <= ends[item.trail].seq)
     return batch
+
+
+def _in_turn(entries: Sequence[NewEntry], listed: Sequence[Unsealed]) -> list[NewEntry]:
+    """Return the entries in the order of the list; those of one trail stay in theirs."""
+    turns = {(item.trail, item.seq): turn for turn, item in enumerate(listed)}
+    next_of = dict.fromkeys({entry.trail for entry in entries}, len(listed)) | {KEYS_TRAIL: -1}
+    found: list[int] = []
+    for entry in reversed(entries):
+        turn = min(next_of[entry.trail], turns.get((entry.trail, entry.seq), len(listed)))
+        next_of[entry.trail] = turn
+        found.append(turn)
+    found.reverse()
+    return [entry for _, entry in sorted(zip(found, entries, strict=True), key=lambda pair: pair[0])]
 
 
 def _link(entry: NewEntry, after: Link, origin: str) -> Link:

@@ -11,7 +11,6 @@ from collections.abc import Collection
 
 from .allowed import edit_allowed, run_allowed
 from .body import Body
-from .canonical import Json
 from .chain import Checked
 from .crossings import Crossings, node_of
 from .entry import CheckpointRef, Workflow
@@ -28,12 +27,13 @@ from .mandates import (
     Question,
     Run,
     Status,
-    Subject,
     Todo,
     mandate_in,
     named_mandate,
     next_act,
 )
+from .subjects import Subjects
+from .tasks import Tasks
 
 __all__ = ["CaseRuns", "Status"]
 _RESUME = "__resume__"
@@ -67,7 +67,8 @@ class CaseRuns:
         self.unknown = 0
         """How many things could not be compared since a payload was erased."""
         self._acted = 0
-        self._subjects: dict[str, Subject] = {}
+        self._subjects = Subjects()
+        self._tasks = Tasks()
         self._runs: dict[str, Run] = {}
 
     @property
@@ -125,7 +126,7 @@ class CaseRuns:
         if kind in KINDS:
             self._give(checked, sound=sound)
         elif kind in _SUBJECTS:
-            self._ask_people(checked.body)
+            self._subjects.feed(checked.body, self.questions)
         elif kind == Kind.CASE_STOPPED:
             self.stopped = True
         elif kind == Kind.CASE_MOVED:
@@ -142,7 +143,7 @@ class CaseRuns:
         mandate.sound = sound
         mandate.pause, mandate.when = self._waits(), self.pause.when if self.pause else "before"
         if mandate.kind == Kind.REVIEW_DECIDED:
-            mandate.subject = subject = self._subjects.get(str(checked.body.detail.get("review")))
+            mandate.subject = subject = self._subjects.of(checked.body.detail.get("review"))
             if subject and sound and not subject.interrupt:
                 self.crossings.release(subject.checkpoint.id, subject.gate)
             mandate.question = self.questions.get(str(subject.interrupt)) if subject else None
@@ -175,35 +176,6 @@ class CaseRuns:
         if self.pause is not None:
             return WITHIN if self.pause.checkpoint.ns else STATIC
         return ASKING if self.questions else None
-
-    def _ask_people(self, body: Body) -> None:
-        review, place, interrupt = str(body.detail.get("review")), body.checkpoint, body.detail.get("interrupt")
-        if place is None:
-            return
-        if body.kind == Kind.REVIEW_REOPENED and (was := self._subjects.get(review)) is not None:
-            now = self._asked_now(was, place, interrupt)
-            self._subjects[review] = Subject(was.gate, was.when, place, now, was.node)
-        elif body.kind == Kind.REVIEW_OPENED:
-            gate = body.detail.get("gate")
-            self._subjects[review] = Subject(
-                gate if isinstance(gate, str) else None,
-                str(body.detail.get("when")),
-                place,
-                interrupt if isinstance(interrupt, str) else None,
-                question.node if (question := self.questions.get(str(interrupt))) else "",
-            )
-
-    def _asked_now(self, was: Subject, place: CheckpointRef, named: Json) -> str | None:
-        """Return the question that a review is about when it is opened again: its node asks with another id then."""
-        if was.interrupt is None or isinstance(named, str):
-            return named if isinstance(named, str) else None
-        taken = {one.interrupt for one in self._subjects.values()}
-        found = (
-            one.id
-            for one in self.questions.values()
-            if (one.checkpoint.id, one.checkpoint.ns, one.node) == (place.id, place.ns, was.node)
-        )
-        return next((id_ for id_ in found if id_ not in taken), None)
 
     # What the worker did
 
@@ -280,14 +252,11 @@ class CaseRuns:
         if body.kind == Kind.WRITES_SAVED and isinstance(path, str) and path.startswith(_EDIT_PATH):
             return [] if self._is_edit(body) else ["is part of an edit that no entry of this case allows"]
         run = self._runs.get(str(body.run))
-        said = []
-        if run is None:
-            said.append("was saved outside of any run that was recorded")
-        elif run.ended is not None and run.ended not in _FAILURES:
+        said = [] if run is not None else ["was saved outside of any run that was recorded"]
+        if run is not None and run.ended is not None and run.ended not in _FAILURES:
             said.append(f"was saved by a run that had ended ({run.ended})")
-        if body.kind == Kind.CHECKPOINT_SAVED:
-            return said + self._checkpoint(body, run, node_of(checked))
-        return said + self._writes(checked, run)
+        took = body.kind == Kind.CHECKPOINT_SAVED
+        return said + (self._checkpoint(body, run, node_of(checked)) if took else self._writes(checked, run))
 
     def _is_edit(self, body: Body) -> bool:
         """Tell whether what is saved can be part of an edit: no node runs in one, and no run makes one."""
@@ -320,7 +289,7 @@ class CaseRuns:
         channels = set(map(str, named)) if isinstance(named, list) else set()
         if not detail.get("path"):
             return self._command_writes(channels, run, work)
-        said = []
+        said = self._tasks.feed(checked)
         if work is not None and work.question is not None and _RESUME in channels:
             work.delivered = work.delivered or work.question.task == detail.get("task")
         elif _RESUME in channels:
@@ -354,13 +323,13 @@ class CaseRuns:
                 str(body.detail.get("interrupt")),
                 body.seq,
                 str(body.detail.get("task")),
-                str(body.detail.get("node", "")),
+                str(body.detail.get("node", "")) if place.ns else node_of(checked),
                 place,
             )
             self.questions[question.id] = question
             if run is not None and run.mandate is not None:
                 run.mandate.over = True
-            said = self.crossings.unwritten()
+            said = self.crossings.unwritten() + self._tasks.feed(checked)
             return said if run is not None else [*said, "asks outside of any run that was recorded"]
         return self._pauses(checked, place, run)
 

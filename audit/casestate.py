@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime
 
 from .body import Body
 from .canonical import Json
 from .caseruns import CaseRuns
 from .chain import Checked
+from .clocks import SKEW, backwards
 from .entry import CheckpointRef, Workflow
 from .errors import MalformedError, NotFoundError
 from .gates import Gate, Policy
 from .mandates import Pause, Question
 from .reviews import Attempt, Parties, Phase, Refusal, Review, refusal
+from .shown import Views
 from .standing import Directory, Standing, named_place
-
-SKEW = timedelta(minutes=1)
-"""By how much the clocks of two servers may differ: within it, moments do not tell what came first, and locks did.
-
-An act commits before the end of a right that it rests on; where the clock of whoever ended it is slow, it seems later.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,12 @@ class Case:
     """How many things could not be judged since a payload was erased."""
     named: dict[str, int] = field(default_factory=dict)
     """By actor: the entry of @system that was named last for their standing."""
+    views: Views = field(default_factory=Views)
+    """What signers were shown of the state, and what entries say of it."""
+    leaf: int | None = None
+    """Which leaf of the log the entry at hand is; None where it is none yet."""
+    latest: datetime | None = None
+    """The latest moment at which people or the service did something."""
 
     @property
     def parties(self) -> Parties:
@@ -73,14 +75,35 @@ class Case:
             found = self.directory.at(who, place)
         except (MalformedError, NotFoundError) as error:
             return None, [f"rests on a standing of {who!r} that is not shown: {error.message.rstrip('.')}"]
-        said = []
-        later = self.directory.after(found)
-        if later is not None and later.since + SKEW < body.occurred_at:
-            said.append(f"names an old standing of {who!r}: entry {later.place.seq} of @system came before it")
-        elif self.named.get(who, 0) > place.seq:
+        said = self._in_turn(found, body)
+        if self.named.get(who, 0) > place.seq:
             said.append(f"names an older standing of {who!r} than an entry before it did")
         self.named[who] = max(self.named.get(who, 0), place.seq)
         return found, said
+
+    def _in_turn(self, found: Standing, body: Body) -> list[str]:
+        """Return a sentence if the standing named is not the last one before the act, by the log or by the clock.
+
+        Whoever acts holds off every change of standing until their entry is committed, and entries become leaves in the
+        order of those locks: so in the log the standing stands before the act, and what ended it behind.
+        """
+        later, at = self.directory.after(found), self.directory.leaf_of(found)
+        if at is not None and self.leaf is not None and self.leaf <= at:
+            return [f"is leaf {self.leaf}, and names a standing of {found.subject!r} that is leaf {at}, behind it"]
+        if later is None:
+            return []
+        said = f"names an old standing of {found.subject!r}: entry {later.place.seq} of @system came before it"
+        ended = self.directory.leaf_of(later)
+        if ended is not None and (self.leaf is None or ended < self.leaf):
+            mine = "is not sealed yet" if self.leaf is None else f"is leaf {self.leaf}"
+            return [f"{said} (that one is leaf {ended} of the log, this one {mine})"]
+        return [said] if later.since + SKEW < body.occurred_at else []
+
+    def dated(self, body: Body) -> list[str]:
+        """Take over when something was done, and return a sentence if that is before what was done before it."""
+        said = backwards(self.latest, body.occurred_at, "this case")
+        self.latest = max(self.latest or body.occurred_at, body.occurred_at)
+        return said
 
     def gate(self, name: str | None, when: str) -> Gate | None:
         """Return the gate of this name as the policy has it now, or the implicit one; None where it has none."""

@@ -46,15 +46,19 @@ class CaseReplay:
         """How many things could not be judged since a payload was erased."""
         return self.case.unknown + self.runs.unknown
 
-    def feed(self, checked: Checked) -> list[VerificationError]:
+    def feed(self, checked: Checked, leaf: int | None = None) -> list[VerificationError]:
         """Take over the next entry, and return a failure (check `authority`) for each rule that it breaks.
+
+        `leaf`: which leaf of the log it is, where it is one yet; with it goes the Directory's knowledge of leaves.
 
         What breaks a rule gives no right to anything: a signature that was not allowed does not count, a decision
         without sufficient signatures releases no gate.
         """
-        body = checked.body
+        body, self.case.leaf = checked.body, leaf
         said = [*self._place(body), *self._judge(checked)]
         said += self.runs.feed(checked, sound=not said)
+        if body.kind == Kind.STATE_UPDATED and body.checkpoint is not None:
+            said += self.case.views.tell(body.seq, body.checkpoint, members(checked).get("changes"))
         self._consequences(body)
         self.case.kinds[body.seq] = body.kind
         return [_failed(body, sentence) for sentence in said]
@@ -63,6 +67,8 @@ class CaseReplay:
         """Yield what is wrong with an entry standing where it does."""
         if (body.seq == 1) != (body.kind == Kind.CASE_OPENED):
             yield "is not the first of its case" if body.seq > 1 else f"begins a case, and is a {body.kind}"
+        if body.kind.startswith(_OURS):
+            yield from self.case.dated(body)
         if not body.kind.startswith(_OURS) or body.kind in _AFTERWARDS:
             return
         if self.runs.stopped or self.runs.completed:

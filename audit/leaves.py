@@ -29,9 +29,9 @@ _NEXT_HEAD = "SELECT number, tree_size, note FROM audit.heads WHERE tree_size > 
 _BEYOND = "SELECT EXISTS (SELECT FROM audit.heads WHERE number > %s::bigint)"
 _ADD_HEAD = "INSERT INTO audit.heads (number, tree_size, note) VALUES (%s, %s, %s) RETURNING number, tree_size, note"
 _WAITING: LiteralString = "SELECT EXISTS (SELECT FROM countersign.unsealed WHERE trail <> ALL(%s::text[]))"
-# In the order in which they came, as far as the table keeps it.
+# In the order of their locks: who rests on a standing comes before who ends it (0005_order.py).
 _UNSEALED: LiteralString = """
-SELECT ctid::text, trail, seq FROM countersign.unsealed WHERE trail <> ALL(%s::text[]) LIMIT %s
+SELECT ctid::text, trail, seq FROM countersign.unsealed WHERE trail <> ALL(%s::text[]) ORDER BY number LIMIT %s
 """
 _TAKE_OUT = "DELETE FROM countersign.unsealed WHERE ctid = ANY(%s::text::tid[])"
 _ENDS = """
@@ -65,13 +65,13 @@ _BODIES_AT = """
 SELECT e.trail, e.seq, e.body FROM unnest(%b::text[], %b::bigint[]) AS t (trail, seq)
 JOIN audit.entries e ON e.trail = t.trail COLLATE "C" AND e.seq = t.seq
 """
-# Reads the two primary keys from end to end.
+# Reads the two primary keys from end to end. Of what was struck from the list the clock is all that tells an order.
 _SWEEP = """
 INSERT INTO countersign.unsealed (trail, seq)
 SELECT e.trail, e.seq FROM audit.entries e
 WHERE NOT EXISTS (SELECT FROM audit.leaves l WHERE l.trail = e.trail AND l.seq = e.seq)
 AND NOT EXISTS (SELECT FROM countersign.unsealed u WHERE u.trail = e.trail AND u.seq = e.seq)
-ORDER BY e.trail, e.seq
+ORDER BY e.occurred_at, e.trail, e.seq
 """
 
 
@@ -165,7 +165,7 @@ def waiting_steps(without: Sequence[str]) -> Steps[bool]:
 
 
 def unsealed_steps(limit: int, without: Sequence[str]) -> Steps[list[Unsealed]]:
-    """Return up to `limit` entries to be sealed, none of the trails `without`."""
+    """Return up to `limit` entries to be sealed, none of the trails `without`, in the order of their writing."""
     rows = yield Statement(_UNSEALED, (list(without), limit))
     return [Unsealed(*row) for row in rows]
 

@@ -15,8 +15,8 @@ from .entry import CheckpointRef
 from .errors import AuditError, MalformedError
 from .gates import STOP
 from .kinds import Kind
-from .reviews import Attempt, Phase, Review, person
-from .signing import reason_of, statement_problems, view_problems
+from .reviews import LATE, Attempt, Phase, Review, person
+from .signing import reason_of, state_of, statement_problems, view_problems
 from .standing import API_KEY, Standing
 from .tally import Signature
 
@@ -105,6 +105,8 @@ def viewed(case: Case, checked: Checked) -> Iterator[str]:
         case.unknown += 1
     else:
         wrong = [*view_problems(case, review, checked)]
+        if not wrong:
+            wrong += case.views.show(body.seq, review.checkpoint, state_of(members(checked)))
         yield from wrong
         if wrong:
             return
@@ -206,7 +208,7 @@ def decided(case: Case, checked: Checked) -> Iterator[str]:
         yield "decides a review that is not open"
         return
     by_expiry = detail.get("by") == "expiry"
-    yield from _expired_so(review, detail) if by_expiry else _sufficed(review, detail)
+    yield from _expired_so(review, detail) if by_expiry else (*_sufficed(review, detail), *_at_once(review, body))
     if review.phase is Phase.CHANGED:
         yield "decides a review of what was edited since, and that was not opened again"
     yield from _goes_on(case, review, body)
@@ -230,6 +232,18 @@ def _sufficed(review: Review, named: Mapping[str, Json]) -> Iterator[str]:
         yield f"{decides}, and the signatures come to {tally.outcome!r}"
     elif review.gate.name is None and tally.outcome == STOP:
         yield "decides to stop, which only case.stopped does"
+
+
+def _at_once(review: Review, body: Body) -> Iterator[str]:
+    """Yield where signatures are counted later than with the last of them: both commit together, or neither."""
+    counted = review.tally().counted
+    if not counted:
+        return
+    if body.seq != counted[-1] + 1:
+        yield f"counts signatures later than with the last of them, entry {counted[-1]}"
+    due = review.due("expire")
+    if due is not None and body.occurred_at > due + LATE:
+        yield f"counts signatures behind the end of the time, {format_time(due)}"
 
 
 def _expired_so(review: Review, named: Mapping[str, Json]) -> Iterator[str]:

@@ -204,6 +204,8 @@ def _role(review: Review, parties: Parties, attempt: Attempt) -> Refusal | None:
         return Refusal("role", f"the role {attempt.role!r} is not asked for")
     if not attempt.standing.holds(attempt.role, parties.workflow, attempt.at):
         return Refusal("role", f"they do not have the role {attempt.role!r} for {parties.workflow!r} at that moment")
+    if not attempt.standing.holds_by_others(attempt.role, parties.workflow, attempt.at):
+        return Refusal("role", f"they gave the role {attempt.role!r} to themselves")
     return None
 
 

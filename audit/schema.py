@@ -9,7 +9,7 @@ from .errors import ConfigurationError
 from .rows import TABLES
 from .steps import Statement, Steps
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration this version of the package was written for."""
 
 EVIDENCE: Mapping[str, Mapping[str, str]] = {

@@ -2,7 +2,7 @@
 
 Guarantees, whatever is killed and however many processes seal:
 - each entry becomes one leaf, once; a trail's entries in the order of seq; one that commits late comes in a later
-  batch, not never;
+  batch, not never; an act comes behind the standing that it names, and before what ended that standing;
 - no two heads of one size, and every head extends all that were signed before it;
 - leaves and head commit together; only then the memory outside the database is brought to that head; only then anybody
   is shown it. Whoever seals next repeats what a killed sealer left undone of that.
@@ -295,7 +295,7 @@ def _signed(head: TreeHead, key: VerifierKey, signer: Signer) -> Note:
 
 
 def _batch_steps(origin: str, size: int, without: Sequence[str]) -> Steps[Batch]:
-    """Return the next batch: @keys first, then trails in the order in which they came."""
+    """Return the next batch: @keys first, then entries in the order in which they were written."""
     listed = yield from unsealed_steps(BATCH, without)
     upto: dict[str, int] = {} if KEYS_TRAIL in without else {KEYS_TRAIL: ALL}
     for item in listed:

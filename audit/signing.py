@@ -49,6 +49,15 @@ def view_problems(case: Case, review: Review, checked: Checked) -> Iterator[str]
     for name, value in wanted.items():
         if name not in view or not same(view[name], value):
             yield f"shows a view with another {name} than that of the review"
+    if not isinstance(view.get("state"), dict):
+        yield "shows a view without a state"
+
+
+def state_of(payload: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the state that a view in a payload shows; empty where it shows none."""
+    view = payload.get("view")
+    state = view.get("state") if isinstance(view, dict) else None
+    return state if isinstance(state, dict) else {}
 
 
 def meaning_of(review: Review, decision: str) -> str | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 from .body import Body
 from .canonical import Json, canonical, parse_hex32, parse_time
 from .chain import Checked
+from .clocks import backwards
 from .errors import MalformedError, NotFoundError, VerificationError
 from .gates import ANYTHING, Policy
 from .kinds import Kind
@@ -56,6 +57,8 @@ class Grant:
     workflow: str
     begins: datetime
     ends: datetime | None
+    own: bool = False
+    """Whether whoever has it gave it to themselves."""
 
     def covers(self, workflow: str, at: datetime) -> bool:
         """Tell whether it holds for a workflow at a moment."""
@@ -89,6 +92,8 @@ class Standing:
     """Of an API key: what it may be used for."""
     printed_name: str | None = None
     """Of a user: the name that stands beside signatures. None where it was erased."""
+    leaf: int | None = None
+    """Which leaf of the log the entry is. None where that is not known, or tells no order."""
 
     def holds(self, role: str, workflow: str, at: datetime) -> bool:
         """Tell whether the subject has a role for a workflow at a moment, and is active."""
@@ -99,6 +104,12 @@ class Standing:
         if not self.active:
             return frozenset()
         return frozenset(grant.role for grant in self.grants.values() if grant.covers(workflow, at))
+
+    def holds_by_others(self, role: str, workflow: str, at: datetime) -> bool:
+        """Tell whether the subject has a role by a grant that somebody else gave: only such a one lets them sign."""
+        return self.active and any(
+            grant.role == role and grant.covers(workflow, at) and not grant.own for grant in self.grants.values()
+        )
 
     def may_sign_with(self, credential: str) -> bool:
         """Tell whether a credential is one of theirs, not revoked, that they chose themselves."""
@@ -124,24 +135,41 @@ class Directory:
         """The first registration of each version, by name and version."""
         self._registered: dict[Place, Registered] = {}
         self._history: dict[str, list[Standing]] = {}
+        self._out_of_turn: list[range] = []
+        self._latest: datetime | None = None
 
-    def feed(self, checked: Checked) -> list[VerificationError]:
+    def feed(self, checked: Checked, leaf: int | None = None) -> list[VerificationError]:
         """Take over the next checked entry of `@system`, and return what is wrong with it (check `authority`).
 
-        Entries of other kinds are passed over. What is wrong changes nobody's standing for the better: an entry that
-        cannot be judged is left aside.
+        `leaf`: which leaf of the log it is, where that is known. Entries of other kinds are passed over. What is wrong
+        changes nobody's standing for the better: an entry that cannot be judged is left aside.
         """
         kind = checked.body.kind
+        if kind == Kind.LOG_RESTORED:
+            self._restored(checked.body, leaf)
+            return []
+        if kind not in KINDS:
+            return []
+        said = [_failed(checked.body, sentence) for sentence in self._backwards(checked.body)]
         try:
             if kind == Kind.WORKFLOW_REGISTERED:
                 self._register(checked)
             elif kind in _OF_USERS:
-                self._apply(checked, _text(checked.body, "user"), USER)
+                self._apply(checked, _text(checked.body, "user"), USER, leaf)
             elif kind in _OF_KEYS:
-                self._apply(checked, _text(checked.body, "key"), API_KEY)
+                self._apply(checked, _text(checked.body, "key"), API_KEY, leaf)
         except MalformedError as error:
-            return [_failed(checked.body, error.message.rstrip("."))]
-        return []
+            said.append(_failed(checked.body, error.message.rstrip(".")))
+        return said
+
+    def leaf_of(self, standing: Standing) -> int | None:
+        """Return which leaf the entry of a standing is, where that tells what came before it.
+
+        It does not of what a restore sealed: with `log.restored` go all waiting entries of `@system` before it,
+        whatever else waited.
+        """
+        leaf = standing.leaf
+        return None if leaf is None or any(leaf in among for among in self._out_of_turn) else leaf
 
     def latest(self, subject: str) -> Standing | None:
         """Return the subject's standing behind the last entry about it; None when there is none."""
@@ -167,6 +195,17 @@ class Directory:
             raise NotFoundError(f"There is no workflow.registered at entry {place.seq} of @system with that leaf hash.")
         return self._registered[place]
 
+    def _restored(self, body: Body, leaf: int | None) -> None:
+        begin = body.detail.get("to")
+        if leaf is not None and type(begin) is int:
+            self._out_of_turn.append(range(begin, leaf))
+
+    def _backwards(self, body: Body) -> list[str]:
+        """Return a sentence if the entry is dated before one that stands before it: clocks do not go back like that."""
+        sentence = backwards(self._latest, body.occurred_at, "@system")
+        self._latest = max(self._latest or body.occurred_at, body.occurred_at)
+        return sentence
+
     def _register(self, checked: Checked) -> None:
         body = checked.body
         name, version, parts = _text(body, "name"), _text(body, "version"), body.detail.get("parts")
@@ -181,7 +220,7 @@ class Directory:
         self._registered[found.place] = found
         self.policies.setdefault((name, version), found)
 
-    def _apply(self, checked: Checked, subject: str, kind: str) -> None:
+    def _apply(self, checked: Checked, subject: str, kind: str, leaf: int | None) -> None:
         body = checked.body
         history = self._history.get(subject, [])
         before = history[-1] if history else None
@@ -198,7 +237,7 @@ class Directory:
             raise MalformedError(f"is about {subject!r}, of whom nothing was read before")
         else:
             standing = before
-        changed = replace(_CHANGES[Kind(body.kind)](standing, body), place=place, since=body.occurred_at)
+        changed = replace(_CHANGES[Kind(body.kind)](standing, body), place=place, since=body.occurred_at, leaf=leaf)
         self._history.setdefault(subject, []).append(changed)
 
 
@@ -278,7 +317,8 @@ def _unenrolled(standing: Standing, body: Body) -> Standing:
 
 def _given(standing: Standing, body: Body) -> Standing:
     ends = _moment(body, "until") if "until" in body.detail else None
-    grant = Grant(_text(body, "role"), _text(body, "workflow"), _moment(body, "from"), ends)
+    own = body.actor.id == standing.subject
+    grant = Grant(_text(body, "role"), _text(body, "workflow"), _moment(body, "from"), ends, own)
     return replace(standing, grants={**standing.grants, _text(body, "grant"): grant})
 
 

@@ -121,6 +121,17 @@ def place_of(finding: Finding) -> tuple[int | str | bool, ...]:
 
 
 @dataclass(slots=True)
+class ViewCounts:
+    """How many views of a state signers were shown, how many of these were held against the rows of that state, and
+    how many values in them against what an entry says.
+    """
+
+    shown: int = 0
+    held: int = 0
+    told: int = 0
+
+
+@dataclass(slots=True)
 class Report:
     """What a verification found. Keeps the first 1,000 findings by place, and counts the rest."""
 
@@ -137,6 +148,9 @@ class Report:
     """Governed cases that were replayed against their policies."""
     unjudged: int = 0
     """Things in them that cannot be judged any more, since a payload was erased."""
+    views: ViewCounts = field(default_factory=ViewCounts)
+    cases: list[dict[str, Json]] = field(default_factory=list)
+    """Of governed cases of which that was asked for: who signed what, and what it came to."""
     rebuilt: Rebuilt | None = None
     """What the leaves of the log came to, where they were read."""
     found: int = field(default=0, init=False)
@@ -195,6 +209,8 @@ class Report:
         self.doubtful += other.doubtful
         self.governed += other.governed
         self.unjudged += other.unjudged
+        for name in other.views.__slots__:
+            setattr(self.views, name, getattr(self.views, name) + getattr(other.views, name))
         self.rebuilt = self.rebuilt or other.rebuilt
         self.found += other.found
         self._keep(other.findings)
@@ -216,6 +232,7 @@ class Report:
             "tree_head": head,
             "trust": list(self.trust),
             **({"findings_omitted": self.omitted} if self.omitted else {}),
+            **({"cases": list(self.cases)} if self.cases else {}),
         }
 
 

@@ -206,15 +206,16 @@ class _Verification:
     def _check_trail(self, head: TreeHead) -> None:
         trail, report = self._manifest.trail, self._report
         check = TrailCheck(trail, origin=self._manifest.origin, ring=self._terms.ring, report=report)
-        authority = Authority(self._manifest.origin, trail, self._directory, report)
+        authority = Authority(self._manifest.origin, trail, self._directory, report, lists=True)
         leaf_index, begun = -1, report.counts.entries
         last: tuple[Place, Checked] | None = None
         for place in read_places(self._archive, TRAIL, trail, report.add):
             checked = check.feed(place.entry, erased=place.erased is not None)
             last = checked and (place, checked)
-            authority.feed(checked)
             if checked is not None:
                 leaf_index = self._settle(place, checked, head, leaf_index)
+            authority.feed(checked, _leaf_of(place))
+        authority.tell()
         say_authority(report)
         count = report.counts.entries - begun
         if count != self._manifest.entries:
@@ -248,7 +249,7 @@ class _Verification:
                 link = go_on_behind(entry, error, after)
             else:
                 leaf_index = self._settle(place, checked, head, leaf_index)
-                for failure in self._directory.feed(checked):
+                for failure in self._directory.feed(checked, _leaf_of(place)):
                     self._report.add(failure)
 
     def _settle(self, place: Place, checked: Checked, head: TreeHead, before: int) -> int:
@@ -339,6 +340,11 @@ class _Verification:
                 else "not even its digest: the manifest cannot list it"
             )
             self._report.say(name, "not checked", how)
+
+
+def _leaf_of(place: Place) -> int | None:
+    """Return which leaf an entry says it is; where that is not proven, it was told."""
+    return place.inclusion.leaf_index if place.inclusion is not None else None
 
 
 def _at(place: Place, check: str, sentence: str, table: str = "entries") -> VerificationError:

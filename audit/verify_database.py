@@ -17,6 +17,7 @@ from .chain import START, UNKNOWN, Checked, Link, check_entry, check_keys_trail,
 from .entry import KEYS_TRAIL, SYSTEM_TRAIL
 from .errors import ConfigurationError, NotFoundError, VerificationError
 from .keys import Trust
+from .kinds import Kind
 from .logcheck import KnownHead, Loss
 from .merkle import CompactRange
 from .outside import Outside, log_trust
@@ -30,6 +31,7 @@ from .treehead import TreeHead
 from .verify import Report
 from .verify_log import TheLog, check_tiles, losses_steps, pinpoint
 from .verify_parts import Judge, OneTrail, Part, check_part, divide, prepare, some_trails, strangers
+from .verify_views import States
 from .verify_workers import check_together
 from .vouching import cover_revoked, say_log
 
@@ -40,8 +42,9 @@ LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s ORDER BY e.seq
 """
 _SYSTEM: LiteralString = f"""
-SELECT {ENTRY_COLUMNS}, p.salt, p.data
+SELECT {ENTRY_COLUMNS}, p.salt, p.data, l.leaf_index
 FROM audit.entries e LEFT JOIN audit.payloads p ON p.trail = e.trail AND p.seq = e.seq
+LEFT JOIN audit.leaves l ON l.trail = e.trail AND l.seq = e.seq
 WHERE e.trail = %s AND e.kind = ANY(%s) ORDER BY e.seq
 """
 _LAST = "SELECT coalesce(max(leaf_index), -1) FROM audit.leaves"
@@ -66,6 +69,7 @@ def verify_database(
     trail: str | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    states: States | None = None,
 ) -> Report:
     """Return the report on the database behind `conn`, or on one trail of it; the same whatever `jobs` is.
 
@@ -73,6 +77,8 @@ def verify_database(
     best indeterminate, since nothing shows that the database is not an older one, or cut. With `since`, a head that was
     verified before, only what is new is read: the log behind it, and whole the trails that went on; those who want to
     know whether anything older was changed verify without it.
+
+    With `states` what signers were shown is held against the state of their cases.
 
     `conn` must be in no transaction; it is used in one REPEATABLE READ, read-only transaction. With more than one job,
     up to `jobs` processes share that transaction's snapshot, each on a connection of its own. Raises psycopg.Error or
@@ -89,7 +95,7 @@ def verify_database(
             cover_revoked(conn, outside, terms)
             log = _the_log(conn, terms, outside, since, report)
             start = log.start if log else None
-            judge = Judge(trust.origin, terms, _directory(conn, trust, terms, report))
+            judge = Judge(trust.origin, terms, _directory(conn, trust, terms, report), states)
             _check_parts(conn, judge, log, trail, jobs, report, progress)
             say_authority(report)
             if outside.memory is not None:
@@ -111,14 +117,15 @@ def _directory(conn: Connection[Any], trust: Trust, terms: KeyTerms, report: Rep
     """
     directory = Directory()
     with conn.cursor("countersign_system", row_factory=tuple_row) as cursor:
-        for row in cursor.execute(_SYSTEM, (SYSTEM_TRAIL, list(map(str, KINDS))), binary=True):
-            entry = entry_of(row)
+        kinds = list(map(str, (*KINDS, Kind.LOG_RESTORED)))
+        for *columns, leaf in cursor.execute(_SYSTEM, (SYSTEM_TRAIL, kinds), binary=True):
+            entry = entry_of(tuple(columns))
             try:
                 link = Link((entry.seq or 1) - 1, UNKNOWN)
                 checked = check_entry(entry, after=link, origin=trust.origin, ring=terms.ring)
             except VerificationError:
                 continue
-            for error in directory.feed(checked):
+            for error in directory.feed(checked, leaf):
                 report.add(error)
     return directory
 

@@ -25,6 +25,7 @@ from .terms import KeyTerms
 from .trail_leaves import LeafRow, TrailLeaves, without_entry
 from .verify import Report, TrailCheck
 from .verify_log import TheLog, check_log
+from .verify_views import States, check_views
 
 PART = 2_000
 """Entries in a part: about a second's work. A trail is never divided."""
@@ -46,6 +47,8 @@ class Judge:
     origin: str
     terms: KeyTerms
     directory: Directory
+    states: States | None = None
+    """Reads what signers were shown; None: that is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ def check_part(conn: Connection[Any], part: Part, judge: Judge, report: Report, 
 def _check_trails(
     conn: Connection[Any], part: Trails | OneTrail | SomeTrails, judge: Judge, report: Report, progress: Progress
 ) -> None:
-    batch: list[TrailCheck] = []
+    batch: list[tuple[TrailCheck, Authority]] = []
     current: TrailCheck | None = None
     leaves = TrailLeaves(judge.terms, report)
     authority = Authority(judge.origin, KEYS_TRAIL, judge.directory, report)
@@ -204,19 +207,28 @@ def _check_trails(
         if current is None or current.ledger.trail != entry.trail:
             rows += current.ledger.size if current else 0
             if rows >= _BATCH_ROWS or len(batch) >= _BATCH_TRAILS:
-                _check_rows(conn, batch, report)
+                _check_batch(conn, batch, judge, report)
                 batch, rows = [], 0
             current = TrailCheck(entry.trail, origin=judge.origin, ring=judge.terms.ring, report=report)
             leaves = TrailLeaves(judge.terms, report)
             authority = Authority(judge.origin, entry.trail, judge.directory, report)
-            batch.append(current)
+            batch.append((current, authority))
         checked = current.feed(entry)
         leaves.feed(entry, checked, leaf)
-        authority.feed(checked)
+        authority.feed(checked, leaf.leaf_index if leaf is not None else None)
     if isinstance(part, OneTrail) and part.trail not in (KEYS_TRAIL, SYSTEM_TRAIL) and current is None:
-        batch.append(TrailCheck(part.trail, origin=judge.origin, ring=judge.terms.ring, report=report))
+        batch.append((TrailCheck(part.trail, origin=judge.origin, ring=judge.terms.ring, report=report), authority))
         report.counts.trails -= 1
-    _check_rows(conn, batch, report)
+    _check_batch(conn, batch, judge, report)
+
+
+def _check_batch(
+    conn: Connection[Any], batch: list[tuple[TrailCheck, Authority]], judge: Judge, report: Report
+) -> None:
+    for check, authority in batch:
+        if judge.states is not None and authority.views is not None:
+            check_views(conn, judge.states, check.ledger, authority.views, report)
+    _check_rows(conn, [check for check, _ in batch], report)
 
 
 def _told(entries: Iterator[_Sealed], progress: Progress) -> Iterator[_Sealed]:

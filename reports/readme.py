@@ -79,6 +79,50 @@ The seal of trail.csv, if the bundle has one:
 
     openssl cms -verify -binary -inform DER -in trail.csv.p7s -content trail.csv -CAfile ca.pem -purpose any
 
+READ AND CHECK WHO SIGNED
+verify-bundle lists who signed what, and which of it counts. By hand, where the trail is a case under sign-off: these
+print each signature as it stands in the trail, its number as "seq", when as "occurred_at", who and in which role as
+"actor"; then each decision, which names as "signed" the entries that it rests on:
+
+    t=$(mktemp -d)
+    sed 's/.*"payload":"\\([^"]*\\)".*/\\1/' trail.jsonl | while read -r body; do
+      echo "$body" | base64 -d; echo
+    done > $t/bodies
+    grep '"kind":"review.signed"' $t/bodies
+    grep '"kind":"review.decided"' $t/bodies
+
+What was signed, here first; for another one let n be its "seq". In "statement" stand the decision, what it means, and
+the digest of what was shown; beside it the printed name and the reason:
+
+    n=$(grep '"kind":"review.signed"' $t/bodies | head -n 1 | sed 's/.*"seq":\\([0-9]*\\),"spec".*/\\1/')
+    grep ',"seq":'$n'}}$' payloads.jsonl > $t/line
+    sed 's/^{{"data":\\(.*\\),"salt":"[0-9a-f]*","seq":[0-9]*}}$/\\1/' $t/line | tr -d '\\n' > $t/data
+    cat $t/data; echo
+
+That it is what the entry commits to. The two are the same, and say so:
+
+    sed 's/.*,"salt":"\\([0-9a-f]*\\)".*/\\1/' $t/line | tr a-f A-F | basenc -d --base16 > $t/salt
+    grep '"seq":'$n',"spec"' $t/bodies | sed 's/.*"payload":{{"digest":"\\([0-9a-f]*\\)".*/\\1/' > $t/digest
+    echo "$(cat $t/salt $t/data | sha256sum | cut -c 1-64) $(cat $t/digest)"
+    [ "$(cat $t/salt $t/data | sha256sum | cut -c 1-64)" = "$(cat $t/digest)" ] && echo "entry $n: OK"
+
+What the signer was shown, from the entry of their first look at it, and that it has the digest that they signed:
+
+    shown=$(sed 's/.*"shown_digest":"\\([0-9a-f]*\\)".*/\\1/' $t/data)
+    grep '"kind":"review.viewed"' $t/bodies | grep "$shown" > $t/looks
+    m=$(head -n 1 $t/looks | sed 's/.*"seq":\\([0-9]*\\),"spec".*/\\1/')
+    grep ',"seq":'$m'}}$' payloads.jsonl > $t/line
+    sed 's/^{{"data":{{"salt":"[0-9a-f]*","view":\\(.*\\)}},"salt":"[0-9a-f]*","seq":[0-9]*}}$/\\1/' $t/line > $t/view
+    cat $t/view
+    sed 's/^{{"data":{{"salt":"\\([0-9a-f]*\\)".*/\\1/' $t/line | tr a-f A-F | basenc -d --base16 > $t/salt
+    [ "$( (cat $t/salt; tr -d '\\n' < $t/view) | sha256sum | cut -c 1-64)" = "$shown" ] && echo "view $m: OK"
+    rm -r $t
+
+The signature under that entry is checked as above, with n as its number: line n of trail.jsonl is entry n. It is that
+of the service, which says that this person gave their password for this statement; no key of their own signs it.
+Whether they had the role then stands in system.jsonl, and whether the signatures suffice for the policy there is what
+verify-bundle finds ("authority").
+
 WHAT IT DOES NOT SHOW
 That nobody was shown another trail of this name, which takes a reading of the whole log; and who holds a key.
 """

@@ -17,6 +17,7 @@ from countersign.audit.errors import ConfigurationError
 from countersign.audit.keys import Trust
 from countersign.audit.migrate import migrate
 from countersign.audit.seal import open_sealer
+from countersign.audit.states import CheckedStates
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import checked_trail, verify_database
 from countersign.reports.files import trail_csv, trail_jsonl
@@ -116,7 +117,7 @@ def _alone(target: Database) -> Iterator[None]:
 
 def _verify(target: Database, trust: Trust) -> Report:
     with psycopg.connect(target.app_url, autocommit=True) as conn:
-        return verify_database(conn, trust, outside=outside_of(target.home, trust, Asked()))
+        return verify_database(conn, trust, outside=outside_of(target.home, trust, Asked()), states=CheckedStates())
 
 
 def _seal(target: Database) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -30,7 +31,52 @@ def describe(report: Report) -> str:
         f"{_many(counts.payloads, 'payload')}, {_many(counts.rows, 'row')} of LangGraph's tables"
     )
     lines += [f"{item['status']}: {item['what']} ({item['detail']})" for item in report.trust]
+    for case in report.cases:
+        lines += _signed(case)
     return "\n".join(lines)
+
+
+def _signed(case: Mapping[str, Any]) -> Iterator[str]:
+    """Yield who signed what in a case, and what it came to."""
+    workflow = case["workflow"] or {"name": "no workflow", "version": "none"}
+    count = _many(len(case["signatures"]), "signature")
+    yield f"signatures: {count} in case {case['trail']} of {workflow['name']}, version {workflow['version']}"
+    for one in case["signatures"]:
+        unnamed = "an API key" if one["attested"] else "the name was erased"
+        who = one["printed_name"] or f"{one['signer']} ({unnamed})"
+        how = "attested" if one["attested"] else "signed"
+        where = "" if one["review"] is None else f" at {_gate(one['gate'])}, stage {one['stage']}"
+        yield _line(f"  {one['seq']}  {one['at']}  {who} as {one['role']} {how}{where}: {one['decision']}")
+        yield _line(f"      meaning: {one['meaning'] or 'was erased'}")
+        if one["reason"]:
+            yield _line(f"      reason: {one['reason']}")
+        if one["values"]:
+            yield _line(f"      values: {json.dumps(one['values'], ensure_ascii=False, sort_keys=True)}")
+        if one["counts"]:
+            rests = f"entry {one['counted_by']} rests on it" if one["counted_by"] else "nothing was decided yet"
+            yield f"      counts: {rests}"
+        else:
+            yield _line(f"      does not count: {one['why_not']}")
+    for review in case["reviews"]:
+        where = f"  review at {_gate(review['gate'])}, opened by entry {review['opened']}: {review['status']}"
+        yield _line(f"{where}{_decided(review)}")
+    yield f"  outcome: the case is {case['status']}"
+
+
+def _decided(review: Mapping[str, Any]) -> str:
+    if not review["decided"]:
+        return ""
+    against = "" if review["allowed"] else ", AGAINST THE POLICY"
+    return f", {review['outcome']} by {review['by']} (entry {review['decided']}){against}"
+
+
+def _gate(name: str | None) -> str:
+    return f"the gate {name}" if name is not None else "a pause that no gate names"
+
+
+def _line(text: str) -> str:
+    """Return what people typed so that it stays in its line, and does nothing to a terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 class Bar:

@@ -15,6 +15,7 @@ from countersign.audit.export import Ask, Exporter, await_cosignatures, check_ex
 from countersign.audit.gather import TOKEN, gathered
 from countersign.audit.note import Note, VerifierKey
 from countersign.audit.outside import read_outside
+from countersign.audit.states import CheckedStates
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import verify_database
@@ -86,7 +87,9 @@ def _verified(conn: psycopg.Connection[Any], exporter: Exporter, trail: str) -> 
     """Return the report on one trail. The whole log is not read: what a bundle proves of it is verified there."""
     outside = read_outside(exporter.trust, exporter.sealer.memory)
     since = outside.memory.head if outside.memory else None
-    return verify_database(conn, exporter.appender.trust, outside=outside, since=since, trail=trail)
+    return verify_database(
+        conn, exporter.appender.trust, outside=outside, since=since, trail=trail, states=CheckedStates()
+    )
 
 
 def _ask(witnesses: Witnessing, wait: float) -> None:

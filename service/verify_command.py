@@ -19,6 +19,7 @@ from countersign.audit.leaves import StoredHead
 from countersign.audit.memory import Memory
 from countersign.audit.outside import Outside, log_trust, read_head, read_outside
 from countersign.audit.schema import revision_steps
+from countersign.audit.states import CheckedStates
 from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
@@ -84,6 +85,7 @@ def verify(target: Database, asked: Asked, progress: Progress | None = None) -> 
             trail=asked.trail,
             jobs=asked.jobs or usual_jobs(),
             progress=progress,
+            states=CheckedStates(),
         )
         _say_others(target.home, trust, asked, report)
         if asked.save_head is not None and report.verdict is Verdict.PASSED and report.tree_head is not None:

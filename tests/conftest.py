@@ -22,6 +22,7 @@ from countersign.audit.keys import Trust
 from countersign.audit.memory import Memory
 from countersign.audit.migrate import migrate
 from countersign.audit.outside import Outside, log_trust, read_outside
+from countersign.audit.states import CheckedStates
 from countersign.audit.verify import Report
 from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
@@ -70,7 +71,7 @@ class Database:
     def verify(self, trail: str | None = None, **how: Any) -> Report:
         outside = how.pop("outside", None) or self.outside
         with psycopg.connect(self.app_url, autocommit=True) as conn:
-            return verify_database(conn, self.trust, outside=outside, trail=trail, **how)
+            return verify_database(conn, self.trust, outside=outside, trail=trail, **{"states": CheckedStates(), **how})
 
     def as_admin(self, sql: str, params: Any = None) -> int:
         """Do what only a dishonest administrator can: superuser, triggers off. Returns the number of rows touched."""

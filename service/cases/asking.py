@@ -16,6 +16,7 @@ from countersign.audit.canonical import Json, parse
 from countersign.audit.entry import CheckpointRef
 from countersign.audit.errors import AppendError, MalformedError, VerificationError
 from countersign.audit.reviews import Review
+from countersign.audit.shown import Shown, shown_state
 from countersign.audit.statement import shown_digest
 from countersign.audit.values import tag
 from countersign.service.errors import ConflictError, UnavailableError
@@ -23,7 +24,7 @@ from countersign.service.errors import ConflictError, UnavailableError
 from .following import Followed
 from .held import Room
 from .story import SignOff
-from .view import Asked, Shown, review_view, shown_state
+from .view import Asked, review_view
 
 _VIEWED = "SELECT data FROM audit.payloads WHERE trail = %s AND seq = %s"
 _INTERNAL = ("__", "branch:")

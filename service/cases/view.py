@@ -5,9 +5,6 @@ The same case gives the same bytes whoever looks, whenever: nothing in it depend
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,35 +13,10 @@ from typing import Any
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.entry import CheckpointRef, Workflow
 from countersign.audit.gates import Gate
+from countersign.audit.shown import Shown
 
 SPEC = "countersign/view/1"
-LARGE = 256
-"""Bytes from which a value is shown by its digest, as an attachment."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _MOMENTS = ("remind", "escalate", "expire")
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """Bytes of the state that are too long to be read: which field holds them, and their digest."""
-
-    field: str
-    sha256: str
-    size: int
-
-    def as_json(self) -> dict[str, Json]:
-        """Return the member of a view's `attachments`."""
-        return {"field": self.field, "sha256": self.sha256, "size": self.size}
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A state as it is shown: fields tagged, and long bytes put aside."""
-
-    fields: Mapping[str, Json]
-    attachments: tuple[Attachment, ...]
-    content: Mapping[str, bytes]
-    """The attachments' bytes, by digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +37,6 @@ class Asked:
     checkpoint: CheckpointRef
     opened_at: datetime
     escalated: bool
-
-
-def shown_state(fields: Mapping[str, Json]) -> Shown:
-    """Return tagged fields as they are shown."""
-    found: list[Attachment] = []
-    content: dict[str, bytes] = {}
-    state = {_name(field): _lightened(value, field, found, content) for field, value in sorted(fields.items())}
-    unique = sorted(set(found), key=lambda item: (item.field, item.sha256))
-    return Shown(state, tuple(unique), content)
-
-
-def _name(field: str) -> str:
-    return "$" + field if field.startswith("$") else field
-
-
-def _lightened(value: Json, field: str, found: list[Attachment], content: dict[str, bytes]) -> Json:
-    if isinstance(value, list):
-        return [_lightened(item, field, found, content) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"$bytes"}:
-        data = base64.b64decode(str(value["$bytes"]))
-        if len(data) <= LARGE:
-            return value
-        digest = hashlib.sha256(data).hexdigest()
-        found.append(Attachment(field, digest, len(data)))
-        content[digest] = data
-        return {"$attachment": digest}
-    if value.keys() == {"$type", "$repr", "$sha256"}:
-        # Where an object lies in one process's memory is nobody's decision, and differs in the next.
-        return {**value, "$repr": _ADDRESS.sub("", str(value["$repr"]))}
-    return {key: _lightened(item, field, found, content) for key, item in value.items()}
 
 
 def changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[Json]:

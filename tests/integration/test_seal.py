@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from countersign.audit.errors import AppendError
 from countersign.audit.keyfolder import LOG
 from countersign.audit.merkle import verify_inclusion
 from countersign.audit.seal import open_sealer
+from countersign.audit.steps import run
 from countersign.audit.tiles import Tile
 from drills import STRIDE
 from forks import CONTEXT, begin_forking, forking
@@ -45,6 +47,50 @@ def test_entries_become_leaves_with_keys_first(log: Log) -> None:
     order = log.database.query("SELECT trail, seq FROM audit.leaves ORDER BY leaf_index")
     assert order[:3] == [("@keys", 1), ("@keys", 2), ("@keys", 3)]
     assert order[3:] == [("case-2", 1), ("case-2", 2), ("case-2", 3), ("case-1", 1), ("case-1", 2)]
+    log.check()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_entries_become_leaves_in_the_order_of_their_writing(
+    log: Log, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Whatever their trails are called, and wherever the list has them."""
+    monkeypatch.setattr(sealing, "BATCH", batch)
+    written = [("z", 1), ("a", 1), ("@system", 1), ("z", 2), ("@system", 2), ("a", 2)]
+    for trail, _ in written:
+        log.append(trail)
+    log.database.as_admin("UPDATE countersign.unsealed SET trail = trail WHERE trail = 'z'")  # a new place in the table
+    log.seal()
+    order = log.database.query("SELECT trail, seq FROM audit.leaves WHERE trail <> '@keys' ORDER BY leaf_index")
+    assert order == written
+    log.check()
+
+
+def test_an_entry_whose_line_was_struck_comes_before_the_next_of_its_trail(log: Log) -> None:
+    for trail in ("a", "b", "a", "b"):
+        log.append(trail)
+    log.database.as_admin("DELETE FROM countersign.unsealed WHERE trail = 'b' AND seq = 1")
+    with log.sealer() as (sealer, conn):
+        sealer.seal(conn)
+    order = log.database.query("SELECT trail, seq FROM audit.leaves WHERE trail <> '@keys' ORDER BY leaf_index")
+    assert order == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    log.check()
+
+
+def test_who_waited_for_a_lock_becomes_a_leaf_behind_who_held_it(log: Log) -> None:
+    """An act holds off every change in @system until it commits, also one that was begun before it was written."""
+    with log.connected() as acting, ThreadPoolExecutor(1) as threads:
+        appender = open_appender(acting, log.home)
+        with acting.transaction():
+            heads = run(acting, appender.lock_steps(["case"], ["@system"]))
+            ending = threads.submit(log.append, "@system")
+            while not log.database.query("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"):
+                pass
+            run(acting, appender.insert_steps(heads, [EntryDraft("case", "review.opened")]))
+        ending.result()
+    log.seal()
+    order = log.database.query("SELECT trail FROM audit.leaves WHERE trail <> '@keys' ORDER BY leaf_index")
+    assert order == [("case",), ("@system",)]
     log.check()
 
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from conftest import Database
+from countersign.audit.bundle import write_bundle
 from countersign.audit.export import open_exporter, record_export
 from countersign.audit.gather import gathered
 from countersign.audit.verify import Report, Verdict
@@ -15,9 +16,10 @@ from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.bundle import bundle_file
 from integration.sealing import own_log
 from tamper.governed import put
-from unit import broken_decisions, broken_runs, broken_signatures
+from unit import broken_decisions, broken_order, broken_runs, broken_signatures
 from unit.governing import World
-from unit.honest_cases import HONEST, approved, two_stages
+from unit.honest_cases import HONEST
+from unit.honest_paths import approved, two_stages
 from unit.samples import TRAIL, WHEN
 
 
@@ -60,6 +62,26 @@ def test_a_broken_rule_is_found_in_a_database(database: Database, make: object, 
     assert callable(make)
     put(database, make)
     assert any(sentence in found for found in said(database.verify()))
+
+
+@pytest.mark.parametrize("end", broken_order.ENDS)
+def test_a_signature_dated_back_behind_the_end_of_a_right_is_found_in_the_log(
+    database: Database, tmp_path: Path, end: str
+) -> None:
+    """Every date goes on from the last, so no clock tells. The leaves do, in the database and in a bundle."""
+    log = own_log(database, tmp_path / "home")
+    put(log.database, lambda: broken_order.dated_back(broken_order.ENDS[end]))
+    out = tmp_path / "bundle.zip"
+    with psycopg.connect(log.database.app_url, autocommit=True) as conn:
+        exported = record_export(conn, open_exporter(conn, log.home), TRAIL)
+        with (
+            gathered(conn, log.memory, log.trust, exported, readme="-", created_at=WHEN) as contents,
+            out.open("wb") as file,
+        ):
+            write_bundle(file, contents)
+    for report in (log.database.verify(), log.database.verify(TRAIL), verify_bundle(out, log.trust)):
+        assert {finding.check for finding in report.findings} == {"authority"}, said(report)
+        assert any("names an old standing of 'u-chi'" in found and "is leaf" in found for found in said(report))
 
 
 def test_a_chain_of_a_person_that_was_cut_is_found(database: Database) -> None:

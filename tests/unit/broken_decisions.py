@@ -6,7 +6,7 @@ from countersign.audit.canonical import Json
 from countersign.audit.entry import SYSTEM, UNATTRIBUTED, CheckpointRef
 from unit.breaking import APPROVED, CROSSED, breaks, carried_out
 from unit.governing import World, asking, finish, gate, policy, waiting
-from unit.honest_cases import TWO_GATES, answer
+from unit.honest_paths import TWO_GATES, answer
 
 
 @breaks("value decided is not the value signed", "writes something else than what was signed")
@@ -412,6 +412,30 @@ def counted_after_expiry() -> World:
     world.timed("review.expired")
     world.decide()
     return world
+
+
+@breaks("decided behind the end, on a signature in time", "counts signatures behind the end of the time, 2025-")
+def decided_late() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    world.later(3700)
+    return carried_out(world)
+
+
+@breaks("decided when something else was done since", "counts signatures later than with the last of them, entry 11")
+def decided_afterwards() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    world.act("review.claimed", "u-pha2", detail={"review": "r-1"})
+    return carried_out(world)
+
+
+@breaks("decided when another node had written since", "counts signatures later than with the last of them, entry 11")
+def decided_in_between() -> World:
+    world = waiting()
+    world.sign("u-pha")
+    world.writes("print")
+    return carried_out(world)
 
 
 @breaks("expiry before due", "comes before it is due at")

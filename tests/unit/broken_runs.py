@@ -9,8 +9,8 @@ from countersign.audit.canonical import Json
 from countersign.audit.entry import UNATTRIBUTED, Actor, CheckpointRef, Workflow
 from countersign.audit.mandates import actor_of
 from unit.breaking import APPROVED, CROSSED, TWO, Make, breaks, carried_out
-from unit.governing import World, asking, gate, policy, waiting
-from unit.honest_cases import AFTER, approved
+from unit.governing import World, asking, gate, policy, question_gate, waiting
+from unit.honest_paths import AFTER, approved
 from unit.samples import GRAPH
 
 
@@ -312,6 +312,51 @@ def saved_late() -> World:
 def made_up_pause() -> World:
     world = approved()
     world.pause("print")
+    return world
+
+
+@breaks("a node that writes by the name of another", "names the node 'print', and a path of the node 'review'")
+def another_name() -> World:
+    world = World()
+    world.open()
+    world.start()
+    world.writes("review", detail={"node": "print"})
+    return world
+
+
+@breaks("a node that a Send made, without a name", "does not name the node of a task whose path names none")
+def without_a_name() -> World:
+    world = World()
+    world.open()
+    world.start()
+    place = CheckpointRef(world.tip or "")
+    detail: dict[str, Any] = {"task": "t-1", "path": "~__pregel_push, 0000000000, 0000000000", "channels": ["steps"]}
+    world.add("writes.saved", GRAPH, run=world.run, checkpoint=place, detail=detail)
+    return world
+
+
+@breaks("a task that writes by two names", "names the node 'print', and an entry before of the same task 'check'")
+def two_names() -> World:
+    world = World()
+    world.open()
+    world.start()
+    for node in ("check", "print"):
+        push = {"task": "t-1", "path": "~__pregel_push, 0000000000, 0000000000", "node": node}
+        world.writes(node, "steps", detail=push)
+    return world
+
+
+@breaks("a question by the name of another node", "names the node 'print', and a path of the node 'ask'")
+def asked_by_another_name() -> World:
+    """The gate at the node that asks would then not be the one that decides."""
+    world = World(policy(question_gate()))
+    world.open()
+    world.start()
+    world.writes("ask", "__interrupt__")
+    detail = {"when": "dynamic", "interrupt": "q1", "task": f"t-ask-{world.tip}", "node": "print"}
+    detail["path"] = "~__pregel_pull, ask"
+    place = CheckpointRef(world.tip or "")
+    world.add("interrupt.raised", GRAPH, run=world.run, checkpoint=place, detail=detail, payload={"value": "q1?"})
     return world
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from countersign.audit.canonical import Json, format_time
 from unit.breaking import APPROVED, CROSSED, STAGES, TWO, Make, breaks, carried_out
 from unit.governing import World, asking, decision, finish, gate, policy, waiting
-from unit.honest_cases import ATTESTED, answer, approved
+from unit.honest_paths import ATTESTED, answer, approved
 from unit.samples import WHEN
 
 
@@ -163,6 +163,16 @@ def grant_not_begun() -> World:
 @breaks("grant for another workflow", "they do not have the role 'pharmacist' for 'orders' at that moment")
 def grant_elsewhere() -> World:
     return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", workflow="loans"))
+
+
+@breaks("a role that the signer gave to themselves", "(role): they gave the role 'pharmacist' to themselves")
+def own_grant() -> World:
+    return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", by="u-chi"))
+
+
+@breaks("a role of another that the signer gave to themselves for all workflows", "they gave the role 'pharmacist' to")
+def own_grant_for_all() -> World:
+    return signed_by("u-chi", before=lambda world: world.grant("u-chi", "pharmacist", workflow="*", by="u-chi"))
 
 
 @breaks("deactivated", "(inactive): they are not active")

@@ -136,6 +136,8 @@ class World:
         self.run = ""
         self.runs = 0
         self.nonces = 0
+        self.state: dict[str, Json] = {"dose": 5}
+        """What views show, when they show what is."""
         self._directory = Directory()
         self._replay = CaseReplay(self.of.origin, TRAIL, self._directory)
         self._known = [0, 0]
@@ -151,10 +153,20 @@ class World:
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
+    def dated(self, moment: datetime) -> None:
+        """Have the next entry dated so, whatever those before it are."""
+        self.now = moment - timedelta(seconds=1)
+
     def about(self, kind: str, subject: str, member: str = "user", **detail: Any) -> Entry:
         before: dict[str, Any] = {} if "before" in detail else {"before": self.places.get(subject)}
-        payload = detail.pop("payload", None)
-        draft = EntryDraft("@system", kind, actor=ADMIN, detail={member: subject, **before, **detail}, payload=payload)
+        payload, by = detail.pop("payload", None), detail.pop("by", None)
+        draft = EntryDraft(
+            "@system",
+            kind,
+            actor=person(by) if by else ADMIN,
+            detail={member: subject, **before, **detail},
+            payload=payload,
+        )
         entry = self._append(self.system, draft, DEPLOYMENT)
         self.places[subject] = {"seq": entry.seq, "leaf_hash": entry.leaf_hash.hex()}
         return entry
@@ -185,6 +197,10 @@ class World:
         )
         entry = self._append(self.system, draft, DEPLOYMENT)
         self.places[name] = {"seq": entry.seq, "leaf_hash": entry.leaf_hash.hex()}
+
+    def log_event(self, kind: str, **detail: Json) -> Entry:
+        """Write an entry about the log itself."""
+        return self._append(self.system, EntryDraft("@system", kind, actor=ADMIN, detail=detail), DEPLOYMENT)
 
     def register(self, document: Mapping[str, Json], **code: Json) -> dict[str, Json]:
         documents: dict[str, Json] = {"policy": dict(document), "graph": {}, "code": dict(code), "packages": {}}
@@ -300,7 +316,10 @@ class World:
         self.parent, self.tip = fields.pop("parent", self.tip), f"c{self.saved}"
         detail = {"source": "update", "step": 1, "channels": ["dose"]} | ({"as_node": [as_node]} if as_node else {})
         given: Json = [{"values": values, "as_node": as_node}]
-        payload: dict[str, Json] = {"given": given, "changes": []}
+        changed = values if isinstance(values, dict) else {}
+        changes: list[Json] = [_change(self.state, name, changed[name]) for name in sorted(changed)]
+        self.state |= changed
+        payload: dict[str, Json] = {"given": given, "changes": fields.pop("changes", changes)}
         self.add("state.updated", GRAPH, run=run, actor=actor, checkpoint=self.here, detail=detail, payload=payload)
 
     def end(self, kind: str = "run.completed", **detail: Any) -> None:
@@ -359,7 +378,7 @@ class World:
             "round": known.round,
             "gate": known.gate.name,
             "checkpoint": {"id": known.checkpoint.id, "ns": known.checkpoint.ns},
-            "state": {"dose": 5},
+            "state": dict(self.state),
         }
 
     def look(self, who: str, review: str = "r-1", view: dict[str, Json] | None = None) -> str:
@@ -482,6 +501,10 @@ class World:
         return self.add(kind, actor=SYSTEM, detail=changed).seq
 
 
+def _change(state: Mapping[str, Json], name: str, new: Json) -> dict[str, Json]:
+    return {"channel": name, "new": new} | ({"old": state[name]} if name in state else {})
+
+
 def walked(entries: Sequence[Entry], link: Link = START, of: Deployment = MADE_UP) -> list[Checked]:
     checked: list[Checked] = []
     for entry in entries:
@@ -490,17 +513,23 @@ def walked(entries: Sequence[Entry], link: Link = START, of: Deployment = MADE_U
     return checked
 
 
-def directory(world: World) -> Directory:
-    made = Directory()
+def directory(world: World, sealed: int = 10**6) -> Directory:
+    made, leaves = Directory(), leaves_of(world, sealed)
     for checked in walked(world.system, of=world.of):
-        made.feed(checked)
+        made.feed(checked, leaves.get(checked.entry))
     return made
 
 
-def problems(world: World) -> list[str]:
-    """Return what verification says of a case, in sentences without the place."""
-    case = CaseReplay(world.of.origin, TRAIL, directory(world))
-    found = [error for checked in walked(world.entries, of=world.of) for error in case.feed(checked)]
+def leaves_of(world: World, sealed: int = 10**6) -> dict[Entry, int]:
+    """Return which leaves the first `sealed` entries are."""
+    return {entry: leaf for leaf, entry in enumerate(world.order[:sealed])}
+
+
+def problems(world: World, sealed: int = 10**6) -> list[str]:
+    """Return what verification says of a case of which so many entries are sealed, in the order they were written."""
+    case, leaves = CaseReplay(world.of.origin, TRAIL, directory(world, sealed)), leaves_of(world, sealed)
+    whole = walked(world.entries, of=world.of)
+    found = [error for checked in whole for error in case.feed(checked, leaves.get(checked.entry))]
     assert all((error.check, error.trail) == ("authority", TRAIL) and error.seq for error in found)
     return [error.message for error in found]
 

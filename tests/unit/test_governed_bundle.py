@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +18,13 @@ from countersign.audit.entry import Entry, EntryDraft, Workflow
 from countersign.audit.standing import Relied
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_bundle import verify_bundle
+from countersign.reports.readme import readme_text
 from unit import broken_signatures
-from unit.bundles import TRUST, Log, written
+from unit.bundles import TRUST, Log, unpacked, written
 from unit.governing import NAME, World
-from unit.honest_cases import HONEST, approved
-from unit.samples import DEPLOYMENT, TRAIL
+from unit.honest_cases import HONEST
+from unit.honest_paths import approved
+from unit.samples import DEPLOYMENT, ORIGIN, TRAIL
 
 
 def logged(world: World) -> Log:
@@ -135,3 +143,53 @@ def test_a_run_of_a_workflow_that_nobody_registered_is_none_of_this() -> None:
     report = verified(logged(world))
     assert (said(report), report.verdict) == ([], Verdict.PASSED)
     assert "authority" not in {line["what"] for line in report.trust}
+
+
+def run_lines(folder: Path, files: Mapping[str, bytes], text: str) -> subprocess.CompletedProcess[str]:
+    """Run the lines of README.txt about who signed, as they are printed, where the bundle is unpacked."""
+    unpack, elsewhere = folder / "unpacked", folder / "tmp"
+    for path in (unpack, elsewhere):
+        path.mkdir()
+    for name, data in files.items():
+        (unpack / name).write_bytes(data)
+    part = text[text.index("READ AND CHECK WHO SIGNED") : text.index("WHAT IT DOES NOT SHOW")]
+    script = "set -e\n" + textwrap.dedent("".join(re.findall("(?:^    .*\n)+", part, re.MULTILINE)))
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(elsewhere)}
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=unpack, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (list(elsewhere.iterdir()) == []) == (done.returncode == 0)
+    return done
+
+
+def signed_twice() -> tuple[dict[str, bytes], str]:
+    log = logged(HONEST["two stages"]())
+    text = readme_text(ORIGIN, TRAIL)
+    return unpacked(written(log.contents(system=relied(log), readme=text))), text
+
+
+def test_the_lines_about_signatures_run_as_printed(tmp_path: Path) -> None:
+    files, text = signed_twice()
+    done = run_lines(tmp_path, files, text)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert [json.loads(line)["actor"]["id"] for line in said[:3]] == ["u-pha", "u-pha2", "u-chi"]
+    assert json.loads(said[3])["detail"]["signed"] == [11, 13, 15]
+    assert json.loads(said[4])["reason"] == {"text": "weighed", "values": {}}
+    assert len(set(said[5].split())) == 1
+    assert (said[6], said[8]) == ("entry 11: OK", "view 10: OK")
+    assert json.loads(said[7])["state"] == {"dose": 5}
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [((b"weighed", b"weighty"), ["view 10: OK"]), ((b'"dose":5', b'"dose":6'), ["entry 11: OK"])],
+)
+def test_the_lines_about_signatures_find_what_was_changed(
+    change: tuple[bytes, bytes], left: list[str], tmp_path: Path
+) -> None:
+    files, text = signed_twice()
+    changed = files | {"payloads.jsonl": files["payloads.jsonl"].replace(*change)}
+    assert changed != files
+    done = run_lines(tmp_path, changed, text)
+    assert [line for line in done.stdout.splitlines() if line.endswith(": OK")] == left

@@ -12,7 +12,8 @@ from countersign.audit.entry import Actor, Workflow
 from countersign.audit.mandates import Act, actor_of, named_mandate
 from countersign.audit.policy import parse_policy
 from unit.governing import World, asking, gate, policy, question_gate, waiting, walked
-from unit.honest_cases import AFTER, HONEST, TWO_GATES
+from unit.honest_cases import HONEST
+from unit.honest_paths import AFTER, TWO_GATES
 
 APPROVED: Any = {"decision": "approved", "notes": ""}
 

@@ -15,7 +15,7 @@ from countersign.audit.entry import EntryDraft
 from countersign.audit.errors import MalformedError, NotFoundError
 from countersign.audit.standing import Directory, Place, Relied, named_place, part_digest, version_of
 from unit.governing import NAME, World, directory, policy, walked
-from unit.honest_cases import approved
+from unit.honest_paths import approved
 from unit.samples import DEPLOYMENT, WHEN
 
 LATER = WHEN + timedelta(hours=1)
@@ -101,7 +101,7 @@ def test_the_chains_alone_are_enough() -> None:
         relied.feed(checked.body)
     shown = [checked for checked in walked(world.system) if relied.needs(checked.body)]
     assert 0 < len(shown) < len(world.system)
-    found, whole = Directory(), directory(world)
+    found, whole = Directory(), directory(world, sealed=0)
     assert [error for checked in shown for error in found.feed(checked)] == []
     assert found.latest("u-pha") == whole.latest("u-pha")
     assert found.latest("u-chi") is None
@@ -118,6 +118,11 @@ def test_a_directory_goes_to_another_process() -> None:
 def said(world: World) -> list[str]:
     found = Directory()
     return [error.message for checked in walked(world.system) for error in found.feed(checked)]
+
+
+def a_newcomer(world: World, behind: timedelta) -> None:
+    world.dated(world.now - behind)
+    world.about("user.created", "u-9")
 
 
 def left_out(world: World) -> None:
@@ -147,6 +152,11 @@ BROKEN: list[tuple[str, Break, str]] = [
         lambda world: world.about("grant.given", "u-pha", grant="g", role="r", workflow="*", **{"from": "now"}),
         "names no moment as its from",
     ),
+    (
+        "dated more than a minute back",
+        lambda world: a_newcomer(world, timedelta(minutes=1, microseconds=1)),
+        "and an entry of @system that stands before it",
+    ),
     ("a grant without a role", lambda world: world.about("grant.given", "u-pha", grant="g"), "does not say its role"),
 ]
 
@@ -158,6 +168,23 @@ def test_a_broken_chain_is_found(put: Break, sentence: str) -> None:
     (found,) = said(world)
     assert sentence in found
     assert found.startswith(f"Entry {world.system[-1].seq} of trail '@system' ")
+
+
+def test_a_clock_that_is_a_minute_behind_is_none_of_this() -> None:
+    world = World()
+    a_newcomer(world, timedelta(minutes=1))
+    assert said(world) == []
+
+
+def test_who_gave_themselves_a_role_holds_it_and_does_not_sign_with_it() -> None:
+    world = World()
+    world.grant("u-sup", "pharmacist", by="u-sup")
+    found = standing(world, "u-sup")
+    assert found.holds("pharmacist", NAME, LATER)
+    assert not found.holds_by_others("pharmacist", NAME, LATER)
+    assert found.holds_by_others("supervisor", NAME, LATER)
+    world.grant("u-sup", "pharmacist")
+    assert standing(world, "u-sup").holds_by_others("pharmacist", NAME, LATER)
 
 
 def registered(**changes: Any) -> list[str]:
