@@ -7,4 +7,5 @@ from __future__ import annotations
 
 import os
 
-STRIDE = 1 if "COUNTERSIGN_DRILL" in os.environ else 3
+EVERY = "COUNTERSIGN_DRILL" in os.environ
+STRIDE = 1 if EVERY else 3
