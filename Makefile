@@ -32,7 +32,8 @@ drill: export COUNTERSIGN_DRILL ?= 1000
 drill: $(STAMP)
 	$(BIN)/python -m pytest tests/integration/test_drill.py tests/integration/test_api_fuzz.py \
 	  tests/integration/test_atomicity.py tests/integration/test_seal.py \
-	  tests/integration/test_restore_killed.py tests/integration/test_adopt_head.py
+	  tests/integration/test_restore_killed.py tests/integration/test_adopt_head.py tests/integration/test_jsonb.py \
+	  tests/events/test_killed.py tests/unit/test_bundle_fuzz.py tests/unit/test_tile_reader.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/case.py

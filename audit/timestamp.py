@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-import httpx
 from cryptography.x509 import Certificate
 from rfc3161_client import TimeStampRequest, TimestampRequestBuilder
 from rfc3161_client.base import HashAlgorithm
@@ -20,6 +20,9 @@ from rfc3161_client.base import HashAlgorithm
 from .errors import AuditError, ConfigurationError, VerificationError
 from .timetoken import check_token, verify_token
 from .tokenform import MAX_TOKEN
+
+if TYPE_CHECKING:
+    import httpx
 
 TRIES = 3
 PATIENCE = 10.0
@@ -52,6 +55,8 @@ class Authority:
     certificates: tuple[Certificate, ...] = ()
 
     def __post_init__(self) -> None:
+        import httpx  # noqa: PLC0415 - not for whoever asks nobody: it takes long
+
         try:
             url = httpx.URL(self.url)
             good = url.scheme in ("http", "https") and bool(url.host)
@@ -71,6 +76,8 @@ def token_request(text: str) -> TimeStampRequest:
 
 def open_client() -> httpx.Client:
     """Return a client for `request_token`, which does not follow a redirect. The caller closes it."""
+    import httpx  # noqa: PLC0415 - as above
+
     return httpx.Client(timeout=PATIENCE, follow_redirects=False)
 
 
@@ -108,6 +115,8 @@ def request_token(
 
 
 def _ask(client: httpx.Client, authority: Authority, request: bytes, monotonic: Callable[[], float]) -> bytes:
+    import httpx  # noqa: PLC0415 - as above
+
     begun, answer = monotonic(), bytearray()
     try:
         with client.stream("POST", authority.url, content=request, headers=_HEADERS) as response:
@@ -135,6 +144,8 @@ def _check_status(authority: Authority, response: httpx.Response) -> None:
 
 
 def _none(authority: Authority, why: str, *, again: bool = False) -> NoTokenError:
+    import httpx  # noqa: PLC0415 - as above
+
     host = httpx.URL(authority.url).host
     return (_TryAgainError if again else NoTokenError)(
         f"The time stamping authority {host} gave no token. {why}",

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import AuditError, MalformedError, VerificationError
 from .memory import Known
@@ -25,6 +23,9 @@ from .note import Note, Signature, open_note, parse_signatures
 from .treehead import TreeHead
 from .witness_policy import Witness
 from .witness_request import SIZE_TYPE, CosignRequest, parse_size
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer: a hundred cosignatures of the largest kind would not fit, and ours is one of 200 bytes."""
@@ -35,6 +36,7 @@ _SINGLE = 10.0  # seconds without a byte, after which an attempt is given up
 _OK, _CONFLICT, _UNPROCESSABLE = 200, 409, 422
 _PUSHBACK = (408, 425, 429)
 _SERVER_ERROR = 500
+_REDIRECTIONS = range(300, 400)
 _REFUSED = {
     400: "Compare the versions of both sides: it did not understand the request.",
     403: "Give the witness's operator the key that `countersign keys export --vkey` prints.",
@@ -162,6 +164,8 @@ class WitnessClient:
         raise self._trouble("names another size whenever it is asked", passing=True)
 
     def _send(self, request: bytes, end: float) -> Answer:
+        import httpx  # noqa: PLC0415 - not for whoever asks nobody: it takes long
+
         left = end - self._now()
         if left <= 0:
             raise self._trouble("did not answer in time", passing=True)
@@ -206,7 +210,7 @@ class WitnessClient:
             )
         if status in _PUSHBACK or status >= _SERVER_ERROR:
             raise self._trouble(f"answers {status}", passing=True, retry_after=answer.retry_after)
-        moved = _MOVED if httpx.codes.is_redirect(status) else ""
+        moved = _MOVED if status in _REDIRECTIONS else ""
         raise self._trouble(f"refuses with {status}: {answer.body[:200]!r}", remedy=_REFUSED.get(status, moved))
 
     def _conflict(self, answer: Answer, shown: ShownHead, old: int) -> int:

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import httpx
 from psycopg import Connection
 
 from .alarm import ALARM
@@ -135,6 +134,8 @@ def _ask_one(
     old_size: int,
     answers: queue.SimpleQueue[tuple[Witness, Cosignature | AuditError]],
 ) -> None:
+    import httpx  # noqa: PLC0415 - not for whoever asks nobody: it takes long
+
     try:
         with httpx.Client() as http:
             answers.put((witness, WitnessClient(witness, http, old_size=old_size).ask(shown, patience)))
@@ -205,6 +206,8 @@ class Watch:
         self.tell()
 
     def _go(self, witness: Witness, told: threading.Event, done: int) -> None:
+        import httpx  # noqa: PLC0415 - as above
+
         try:
             with httpx.Client() as http:
                 self._ask_on(WitnessClient(witness, http, old_size=done, wait=self._stop.wait), told, done)

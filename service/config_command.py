@@ -52,11 +52,10 @@ def check_command(file: Path) -> None:
     Exit code 0: the service would start with it, 2: something is to be mended.
     """
     from .config.load import load_config  # noqa: PLC0415 - the other commands need no JSON schemas
-    from .config.look import describe_in_child  # noqa: PLC0415 - and no LangGraph
+    from .config.look import describe_all_in_children  # noqa: PLC0415 - and no LangGraph
 
     config = load_config(file)
-    described = [describe_in_child(config, workflow, os.environ) for workflow in config.workflows.values()]
-    click.echo("\n".join(_lines(config, described)))
+    click.echo("\n".join(_lines(config, describe_all_in_children(config, os.environ))))
 
 
 def write_sample(folder: Path) -> None:

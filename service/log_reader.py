@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable
-
-import httpx
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from countersign.audit.entry import MAX_BODY
 from countersign.audit.errors import ConfigurationError, MalformedError
@@ -18,6 +18,9 @@ from countersign.audit.merkle import HASH_BYTES
 from countersign.audit.monitor import MissingError
 from countersign.audit.note import MAX_NOTE
 from countersign.audit.tiles import WIDTH, EntryTile, Tile, decode_entries, encode_entries
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT = 30.0
 """Seconds that a server may say nothing."""
@@ -35,6 +38,8 @@ def check_url(text: str, *, secret: bool = False) -> str:
     With `secret` a credential goes there, which nobody on the way may read. Raises ConfigurationError for what is no
     such prefix.
     """
+    import httpx  # noqa: PLC0415 - not for whoever asks nobody: it takes long
+
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
@@ -63,6 +68,8 @@ def _is_here(host: str) -> bool:
 
 def http_client() -> httpx.Client:
     """Return a client that waits as long as is decent, and trusts what the operating system does."""
+    import httpx  # noqa: PLC0415 - as above
+
     return httpx.Client(timeout=TIMEOUT)
 
 
@@ -112,6 +119,8 @@ class HttpLog:
 
     def _find(self, path: str, most: int, headers: dict[str, str] | None = None) -> bytes | None:
         """Return what is at a path, None where there is nothing. Raises MissingError where no answer can be used."""
+        import httpx  # noqa: PLC0415 - as above
+
         url, headers = f"{self._url}/{path}", {"accept-encoding": "identity", **(headers or {})}
         try:
             with self._client.stream("GET", url, headers=headers, follow_redirects=False) as response:
@@ -119,7 +128,7 @@ class HttpLog:
                     return None
                 if response.status_code in _REFUSED:
                     raise MissingError(f"{url} is refused ({response.status_code}): the credential is not accepted.")
-                if response.status_code != httpx.codes.OK:
+                if response.status_code != HTTPStatus.OK:
                     raise MissingError(f"{url} answers {response.status_code}; only 200 counts, and no redirect.")
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise MissingError(f"{url} answers in an encoding that was not asked for.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,11 @@ from countersign.audit.verify_database import verify_database
 from countersign.service.embedded import EmbeddedDatabase, embedded
 from countersign.service.engine.jobs_schema import prepare_jobs
 
+# Whoever turned it off in general has it here, as in `make test`: 480 modules are compiled, and their assertions
+# written out, only once, and not again in every worker and every process that a test starts.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ORIGIN = "test.invalid/suite"
 TEMPLATE = "countersign_template"
 _LOCK = 7_260_041
@@ -35,6 +41,9 @@ _LOCK = 7_260_041
 
 # An administrator's connections that nobody uses, by address: to begin one costs more than most questions.
 _idle: dict[str, list[psycopg.Connection[Any]]] = {}
+
+# Databases that are to be dropped, and that may still have a backend which is about to end.
+_left: list[str] = []
 
 
 def on_database(url: str, name: str) -> str:
@@ -112,6 +121,19 @@ class Database:
             yield saver
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where `-n` comes without `--dist`, each worker does a part in order, and then the rest of one that has more left.
+
+    So a module is one worker's, mostly, and what it has set up once is; and no worker ends with a long test alone.
+    """
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling  # noqa: PLC0415 - only where it is installed
+
+    return WorkStealingScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
@@ -184,9 +206,11 @@ def copied(conn: psycopg.Connection[Any], server: EmbeddedDatabase, template: st
 
 
 def drop(conn: psycopg.Connection[Any], database: Database) -> None:
-    """Remove a database, whoever still uses it."""
+    """Remove a database, whoever still uses it: behind the next one, since its server waits for who has just left."""
     database.leave()
-    conn.execute(f"DROP DATABASE {database.name} WITH (FORCE)".encode())
+    _left.append(database.name)
+    while len(_left) > 1:
+        conn.execute(f"DROP DATABASE {_left.pop(0)} WITH (FORCE)".encode())
 
 
 @pytest.fixture

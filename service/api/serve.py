@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -22,7 +20,7 @@ from countersign.audit.home import os_user
 from countersign.audit.migrate import migrate
 from countersign.audit.steps import run
 
-from ..config.look import describe_in_child
+from ..config.look import describe_all_in_children
 from ..config.model import Config
 from ..config.version import Description
 from ..database import Database, database
@@ -68,7 +66,7 @@ def serve(config: Config, environ: Mapping[str, str], listen: str | None, *, try
         target = stack.enter_context(_database(config, environ))
         if try_out:
             _prepare(target, environ)
-        versions = _versions(config, environ)
+        versions = describe_all_in_children(config, environ)
         origin = _register(target, versions)
         url = f"http://{_shown(bound)}"
         settings = Settings(
@@ -84,14 +82,6 @@ def serve(config: Config, environ: Mapping[str, str], listen: str | None, *, try
         stack.enter_context(sealing(target))
         hello = [*_hello(settings, url, versions), *(_to_try(config, url) if try_out else ())]
         _run(settings, bound, hello, lambda: working(config, target, settings.folder, environ))
-
-
-def _versions(config: Config, environ: Mapping[str, str]) -> list[Description]:
-    """Return the version of every workflow, each found by a process of its own, some at a time."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        return list(
-            threads.map(lambda workflow: describe_in_child(config, workflow, environ), config.workflows.values())
-        )
 
 
 def _run(settings: Settings, bound: socket.socket, hello: Sequence[str], beside: Beside) -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,29 @@ def describe_in_child(
     (`graphs.graph_environment`). Raises ConfigurationError, with the line, for what `describe` does, and when the child
     fails, says nothing, or has not answered after `patience` seconds.
     """
-    answer = _ask(config, workflow, graph_environment(config, environ), patience)
+    return _described(config, workflow, _ask(config, workflow, graph_environment(config, environ), patience))
+
+
+def describe_all_in_children(
+    config: Config, environ: Mapping[str, str], *, patience: float = PATIENCE
+) -> list[Description]:
+    """Return what `describe_in_child` does of every workflow, in order: a process for each graph, some at a time.
+
+    Workflows that differ in their rules alone share one process, as they share what it finds.
+    """
+    given, asked = graph_environment(config, environ), dict[str, Future[dict[str, Any]]]()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        for workflow in config.workflows.values():
+            request = _request(config, workflow)
+            if request not in asked:
+                asked[request] = threads.submit(_ask, config, workflow, given, patience)
+        return [
+            _described(config, workflow, asked[_request(config, workflow)].result())
+            for workflow in config.workflows.values()
+        ]
+
+
+def _described(config: Config, workflow: WorkflowConfig, answer: Mapping[str, Any]) -> Description:
     looked = Looked(answer["graph"], answer["code"], answer["packages"], shape_of_json(answer["shape"]))
     return described(config, workflow, looked)
 
@@ -86,7 +109,7 @@ def _look(loaded: Loaded, plan: CodePlan) -> Looked:
     return Looked(document, code_document(plan, loaded.module), packages_document(plan.folder), shape)
 
 
-def _ask(config: Config, workflow: WorkflowConfig, environ: Mapping[str, str], patience: float) -> dict[str, Any]:
+def _request(config: Config, workflow: WorkflowConfig) -> str:
     request = {
         "where": workflow.graph.where,
         "attribute": workflow.graph.attribute,
@@ -96,6 +119,10 @@ def _ask(config: Config, workflow: WorkflowConfig, environ: Mapping[str, str], p
         "files": [*workflow.files],
         "image": workflow.image,
     }
+    return json.dumps(request)
+
+
+def _ask(config: Config, workflow: WorkflowConfig, environ: Mapping[str, str], patience: float) -> dict[str, Any]:
     child = subprocess.Popen(
         # -P: what lies in the folder is importable for the graph, but takes no module's place while we begin.
         [sys.executable, "-P", "-m", "countersign.service.config.look_child"],
@@ -110,7 +137,7 @@ def _ask(config: Config, workflow: WorkflowConfig, environ: Mapping[str, str], p
     )
     place = (*workflow.path, "graph")
     try:
-        answer, said = child.communicate(json.dumps(request), timeout=patience)
+        answer, said = child.communicate(_request(config, workflow), timeout=patience)
     except subprocess.TimeoutExpired:
         _end(child)
         remedy = "What a graph needs to be imported must not wait for anything; see what its module does."

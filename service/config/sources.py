@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -106,9 +106,9 @@ def packages_document(folder: Path) -> dict[str, Json]:
     """
     found: dict[str, str] = {}
     for one in distributions(path=[entry for entry in sys.path if entry and _counts(Path(entry), folder)]):
-        name = _name_of(one)
-        if name:
-            found.setdefault(name, one.version)  # the first on the path is the one that is imported
+        told = one.metadata  # parsed anew whenever it is asked for, however long its text
+        if name := _UNLIKE.sub("-", told["Name"] or "").lower():
+            found.setdefault(name, told["Version"])  # the first on the path is the one that is imported
     packages: list[Json] = [*sorted(f"{name}=={version}" for name, version in found.items())]
     python = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
     return {"spec": PACKAGES_SPEC, "python": python, "packages": packages}
@@ -116,11 +116,6 @@ def packages_document(folder: Path) -> dict[str, Json]:
 
 def _counts(entry: Path, folder: Path) -> bool:
     return _is_installed(entry) or not (entry.is_relative_to(folder) or entry == Path.cwd())
-
-
-def _name_of(one: Distribution) -> str:
-    name = one.metadata["Name"]
-    return _UNLIKE.sub("-", name).lower() if name else ""
 
 
 def _project(plan: CodePlan, module: ModuleType) -> _Project:

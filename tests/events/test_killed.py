@@ -1,6 +1,7 @@
 """Every row of docs/events.md again, with the process killed behind each of its commits, and the thread finished after.
 
-A kill is tried only where no other row has had it: rows of one graph may begin alike.
+A kill is tried only where no other row has had it: rows of one graph may begin alike. The suite tries each on one of
+the two savers, in turn, and behind a row's last entry on both; `make drill` tries all of them on both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Protocol
 
 import psycopg
@@ -19,11 +21,12 @@ from conftest import Database
 from countersign.audit import AuditedPostgresSaver
 from countersign.audit.verify import Report
 from countersign.audit.verify_database import verify_database
+from drills import EVERY
 from events.crash import Crash, Order, crashing
 from events.driving import adrive, afinish, attached, drive, finish
 from events.reading import as_submitted, bodies, in_words, overtaken, said, table
 from events.scenarios import SCENARIOS, Scenario
-from events.test_events import CASES
+from events.test_events import CASES, SAVERS
 
 _LOST = ("interrupt.raised before", "interrupt.raised after", "run.paused", "run.completed")
 _BEGIN = ("run.started", "run.resumed")
@@ -154,11 +157,38 @@ class _Place:
 
 
 def _kills(place: _Place) -> Iterator[Kill]:
-    """Carry a row out with a kill behind each commit that no earlier row has had."""
-    entries = max(1, _had(place.scenario))
-    while entries <= len(_story(place.scenario)):
-        yield (kill := _kill(place, entries))
-        entries = len(kill.before) + 1
+    """Carry a row out with a kill behind each commit that is this saver's."""
+    known = 0
+    for entries in _moments(place.scenario, None if EVERY else place.kind):
+        if entries > known:  # else it was committed together with one before it
+            yield (kill := _kill(place, entries))
+            known = len(kill.before)
+
+
+def _moments(scenario: Scenario, saver: str | None) -> list[int]:
+    """Return behind how many entries a row is killed on a saver: those that no earlier row has had.
+
+    With a saver they are every other one of them, and the last. Without, they are all.
+    """
+    new = range(max(1, _had(scenario)), len(_story(scenario)) + 1)
+    if saver is None or scenario.only:
+        return [*new]
+    return [entries for entries in new if entries % len(SAVERS) == SAVERS.index(saver) or entries == new[-1]]
+
+
+def test_no_moment_of_a_kill_is_left_to_the_drill_but_on_one_of_the_savers() -> None:
+    tried: dict[str, set[str]] = {saver: set() for saver in SAVERS}
+    for scenario in SCENARIOS:
+        story = [entry.split()[0] for _, entry in _story(scenario)]
+        savers = [saver for saver in SAVERS if scenario.only in (None, saver)]
+        moments = {saver: _moments(scenario, saver) for saver in savers}
+        every = [*range(max(1, _had(scenario)), len(story) + 1)]
+        assert _moments(scenario, None) == every == sorted({*chain.from_iterable(moments.values())}), scenario.name
+        assert all(len(story) in found for found in moments.values()), scenario.name
+        for saver, found in moments.items():
+            tried[saver] |= {story[entries - 1] for entries in found}
+    kinds = {entry.split()[0] for steps in table().values() for _, entries in steps for entry in entries}
+    assert tried == dict.fromkeys(SAVERS, kinds)
 
 
 def _kill(place: _Place, entries: int) -> Kill:

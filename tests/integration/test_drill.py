@@ -11,19 +11,20 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 
 from conftest import Database
+from countersign.audit.append import trail_lock
 from countersign.audit.verify import Verdict
 from integration.drill_flow import HURRIED, ORDERS
 from integration.drilling import DECISIONS, MANY, Answer, Site, at_once, kill_worker, two_servers
-from serving import home_folder, own_home
+from serving import PATIENCE, home_folder, own_home
 
 pytestmark = pytest.mark.long
 
@@ -121,37 +122,68 @@ def test_of_several_who_decide_at_once_one_does(site: Site, number: int) -> None
         assert len(refused) == number - 1
 
 
+_AT_THE_LOCK = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND pid <> pg_backend_pid()
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND (classid::bigint << 32 | objid::bigint) = %s
+"""
+
+
 def test_a_decision_against_the_end_of_its_time(site: Site) -> None:
-    """Some decide just before it and some just behind: who is first is what counts, and time decides once."""
-    chance = random.Random(SEED)  # noqa: S311 - for a drill
-    seen = []
+    """Who is first is what counts, and time decides once.
+
+    Half of the decisions are taken in time, and kept from committing until it is over; the others are kept from being
+    taken until then. Everybody goes on at once when whoever keeps the time of a server waits behind one of them.
+    """
     for _ in range(0, rounds(12), 6):
         with ThreadPoolExecutor(6) as threads:
             begun = list(threads.map(lambda server: site.start(HURRIED, server), range(6)))
         digests = [site.shown(MANY[place], review) for place, (_, review) in enumerate(begun)]
-        due = [site.send("pat", 0, "GET", f"/api/reviews/{review}").json()["expire_at"] for _, review in begun]
-        waits = [datetime.fromisoformat(moment) for moment in due]
-        offsets = [chance.uniform(-0.25, 0.1) for _ in begun]
-
-        def decide(
-            place: int, begun: Any = begun, digests: Any = digests, waits: Any = waits, offsets: Any = offsets
-        ) -> Answer:
-            time.sleep(max(0.0, (waits[place] - datetime.now(UTC)).total_seconds() + offsets[place]))
-            return site.decide(MANY[place], place, begun[place][1], digests[place], "approved")
-
-        answers = at_once(*(lambda place=place: decide(place) for place in range(6)))
+        with psycopg.connect(site.database.admin_url) as conn, ThreadPoolExecutor(6) as threads:
+            conn.execute("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE")
+            for case, _ in begun[3:]:
+                conn.execute("SELECT pg_advisory_xact_lock(%s)", (trail_lock(case),))
+            deciding = [
+                threads.submit(site.decide, MANY[place], place, review, digests[place], "approved")
+                for place, (_, review) in enumerate(begun)
+            ]
+            _let_time_come(conn, [case for case, _ in begun], deciding)
+            conn.rollback()
+            answers = [done.result() for done in deciding]
         for (case, _), answer in zip(begun, answers, strict=True):
-            check_end(site, case, [answer])
-            story = site.story(case, [answer])
-            (decided,) = of_kind(site, case, "review.decided")
-            by = "signatures" if answer.status == 201 else "expiry"
-            seen.append(by)
-            assert decided["detail"]["by"] == by, story
-            assert len(of_kind(site, case, "review.signed")) == (answer.status == 201), story
-            assert len(of_kind(site, case, "review.expired")) == (answer.status != 201), story
-            if answer.status != 201:
-                assert (answer.status, answer.facts["cause"]) == (409, "expired"), story
-                assert decided["detail"]["outcome"] == "rejected"
+            _check_time(site, case, answer)
+
+
+def _let_time_come(conn: psycopg.Connection[Any], cases: Sequence[str], deciding: Sequence[Future[Answer]]) -> None:
+    """Return when each decision has come to its case's lock, or was too late already, and time to one of them."""
+
+    def there(case: str) -> int:
+        found = conn.execute(_AT_THE_LOCK, (trail_lock(case),)).fetchone()
+        return int(found[0]) if found else 0
+
+    def at_the_lock() -> list[int]:
+        conn.execute("SELECT pg_sleep(0.01)")
+        assert time.monotonic() < until, "nobody comes to the locks of these cases any more"
+        return [there(case) + one.done() for case, one in zip(cases, deciding, strict=True)]
+
+    until = time.monotonic() + PATIENCE
+    while min(at_the_lock()) < 1:
+        pass
+    while max(at_the_lock()) <= 1:
+        pass
+
+
+def _check_time(site: Site, case: str, answer: Answer) -> None:
+    """The case was decided by the signature or by the end of its time, as the answer says."""
+    check_end(site, case, [answer])
+    story = site.story(case, [answer])
+    (decided,) = of_kind(site, case, "review.decided")
+    assert decided["detail"]["by"] == ("signatures" if answer.status == 201 else "expiry"), story
+    assert len(of_kind(site, case, "review.signed")) == (answer.status == 201), story
+    assert len(of_kind(site, case, "review.expired")) == (answer.status != 201), story
+    if answer.status != 201:
+        assert (answer.status, answer.facts["cause"]) == (409, "expired"), story
+        assert decided["detail"]["outcome"] == "rejected"
 
 
 def _deactivate(site: Site) -> Callable[[], None]:
@@ -290,13 +322,16 @@ def test_a_request_that_is_sent_again_and_again_is_one(site: Site) -> None:
 
 
 def test_whoever_is_killed_nothing_is_lost_and_nothing_done_twice(site: Site) -> None:
-    """People go on as programs do that try again with their key; meanwhile workers and servers are killed with -9."""
+    """People go on as programs do that try again with their key; for each that begins somebody is killed with -9.
+
+    That is three workers, then a server, at some moment; a server is there again before anybody else is killed.
+    """
     chance = random.Random(SEED)  # noqa: S311 - for a drill
-    over = threading.Event()
+    over, begun = threading.Event(), threading.Semaphore(0)
     killed = {"server": 0, "worker": 0}
 
     def kill() -> None:
-        while not over.wait(chance.uniform(0.05, 0.6)):
+        while begun.acquire() and not over.wait(chance.uniform(0.05, 0.6)):
             member = chance.choice(site.members)
             if killed["worker"] < 3 * (killed["server"] + 1):
                 killed["worker"] += kill_worker(member)
@@ -306,6 +341,7 @@ def test_whoever_is_killed_nothing_is_lost_and_nothing_done_twice(site: Site) ->
 
     def whole(turn: int) -> None:
         key = f"killed-{SEED}-{turn}"
+        begun.release()
         case, review = site.start(server=turn, key=key)
         name = MANY[turn % len(MANY)]
         answers: list[Answer] = []
@@ -325,4 +361,5 @@ def test_whoever_is_killed_nothing_is_lost_and_nothing_done_twice(site: Site) ->
             turn += 4
     finally:
         over.set()
+        begun.release()
         killer.join()

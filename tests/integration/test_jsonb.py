@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from countersign.audit.jsonb import jsonb_text
 from countersign.service.embedded import EmbeddedDatabase
+from drills import share
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -32,7 +33,7 @@ def printed(conn: psycopg.Connection[Any], document: str) -> str:
     return str(row[0])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share(400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(DOCUMENTS)
 def test_the_forecast_is_what_the_server_prints(conn: psycopg.Connection[Any], document: Any) -> None:
     foretold = jsonb_text(document)

@@ -125,7 +125,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_report_is_the_same_whoever_makes_it(honest: Database, name: str) -> None:
     ATTACKS[name](honest)
     watch = Watch()
-    alone, parted, together = verify(honest, 1), verify(honest, 1, watch), verify(honest, 3)
+    # Each process has to begin: a third one only where there is most to be shared.
+    alone, parted, together = verify(honest, 1), verify(honest, 1, watch), verify(honest, 3 if name == "all" else 2)
 
     assert parted.as_json() == together.as_json() == alone.as_json()
     assert (alone.verdict is Verdict.PASSED) == (name == "none")

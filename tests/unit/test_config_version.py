@@ -14,7 +14,7 @@ from countersign.audit.errors import ConfigurationError
 from countersign.audit.standing import PARTS, version_of
 from countersign.service.config.graphs import graph_environment, load_workflow
 from countersign.service.config.load import load_config
-from countersign.service.config.look import describe, describe_in_child
+from countersign.service.config.look import describe, describe_all_in_children, describe_in_child
 from countersign.service.config.model import Config
 from countersign.service.config.version import Description
 
@@ -395,6 +395,19 @@ def test_a_child_that_fails_is_told_with_its_line(
     (project / "unseen.py").write_text("")
     with pytest.raises(ConfigurationError, match=said):
         child(project, patience)
+
+
+def test_workflows_of_one_graph_are_looked_at_by_one_process(project: Path) -> None:
+    leave_a_trace = "import os, pathlib\npathlib.Path(__file__).with_name(f'{os.getpid()}.asked').touch()\nUSUAL = 5"
+    edited("dosing.py", "USUAL = 5", leave_a_trace)(project)
+    text = (project / "countersign.toml").read_text()
+    again = text.partition("[workflows.orders]")[2].replace("workflows.orders", "workflows.again")
+    (project / "countersign.toml").write_text(f"{text}\n[workflows.again]{again.replace('Checked?', 'Looked at?')}")
+    one, other = describe_all_in_children(load_config(project), os.environ)
+    assert (one.workflow, other.workflow) == ("orders", "again")
+    assert one.version != other.version
+    assert {name for name in one.documents if one.documents[name] != other.documents[name]} == {"policy"}
+    assert len([*project.glob("*.asked")]) == 1
 
 
 def test_graph_code_sees_no_variable_of_ours_and_no_secret(project: Path) -> None:

@@ -34,6 +34,7 @@ from countersign.audit.tiles import (
     new_tiles,
     tiles_of,
 )
+from drills import share
 from unit.published import BIG, LEAVES, SIZES, Published, publish
 
 
@@ -42,7 +43,7 @@ def published() -> Published:
     return publish(SIZES)
 
 
-@settings(max_examples=30)  # each hashes a tree of up to 66,400 leaves three times
+@settings(max_examples=share(30))  # each hashes a tree of up to 66,400 leaves three times
 @given(st.sampled_from(SIZES[1:]), st.data())
 def test_proofs_are_built_from_published_tiles(published: Published, size: int, data: st.DataObject) -> None:
     reader = published.reader(size)
