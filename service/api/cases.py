@@ -14,7 +14,7 @@ from msgspec import convert, structs
 from ..cases.rows import CASE_STATUSES, CaseRow
 from ..errors import ConflictError, RequestError
 from ..identity.caller import Caller
-from .answers import NAME
+from .answers import NAME, done_before
 from .callers import CallerRequest
 from .details import detail
 from .forms import (
@@ -139,7 +139,7 @@ async def correct(
 ) -> Response[Done]:
     """Correct fields of the state. Signatures that were given on what it was count no longer."""
     service: Service = state.service
-    seq = await service.desk.correct(request.user, str(case), data.values, data.reason)
+    seq = done_before(request, int) or await service.desk.correct(request.user, str(case), data.values, data.reason)
     return await _done(service, request.user, str(case), prefer, seq)
 
 
@@ -149,7 +149,7 @@ async def redirect(
 ) -> Response[Done]:
     """Let the case go on at another node than the one that is due, of those that the policy names."""
     service: Service = state.service
-    seq = await service.desk.redirect(request.user, str(case), data.to, data.reason)
+    seq = done_before(request, int) or await service.desk.redirect(request.user, str(case), data.to, data.reason)
     return await _done(service, request.user, str(case), prefer, seq)
 
 
@@ -157,7 +157,7 @@ async def redirect(
 async def stop(request: CallerRequest, state: State, case: CasePath, data: JSONBody[Because]) -> Response[Done]:
     """Let nothing more be done of a case."""
     service: Service = state.service
-    seq = await service.desk.stop(request.user, str(case), data.reason)
+    seq = done_before(request, int) or await service.desk.stop(request.user, str(case), data.reason)
     return await _done(service, request.user, str(case), None, seq)
 
 
@@ -167,7 +167,7 @@ async def retry(
 ) -> Response[Done]:
     """Try a run that failed once more."""
     service: Service = state.service
-    seq = await service.desk.retry(request.user, str(case), data.reason)
+    seq = done_before(request, int) or await service.desk.retry(request.user, str(case), data.reason)
     return await _done(service, request.user, str(case), prefer, seq)
 
 
@@ -175,7 +175,7 @@ async def retry(
 async def move(request: CallerRequest, state: State, case: CasePath, data: JSONBody[Move]) -> Response[Done]:
     """Let the case go on with another registered version of its workflow."""
     service: Service = state.service
-    seq = await service.desk.move(request.user, str(case), data.version, data.reason)
+    seq = done_before(request, int) or await service.desk.move(request.user, str(case), data.version, data.reason)
     return await _done(service, request.user, str(case), None, seq)
 
 
@@ -184,7 +184,9 @@ async def annotate(request: CallerRequest, state: State, case: CasePath, data: J
     """Say something about a case or one of its entries; with a credential it is signed."""
     service: Service = state.service
     credential = credential_of(data.credential)
-    seq = await service.desk.annotate(request.user, str(case), data.text, data.refers, credential)
+    seq = done_before(request, int) or await service.desk.annotate(
+        request.user, str(case), data.text, data.refers, credential
+    )
     return Recorded(trail=str(case), seq=seq)
 
 

@@ -13,6 +13,7 @@ from countersign.audit.kinds import Kind
 from countersign.service.engine.jobs import requeue
 from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
 from countersign.service.identity.caller import Caller
+from countersign.service.identity.once import note
 
 from .concluding import hand_over
 from .held import Held, Room
@@ -28,7 +29,9 @@ async def correct(room: Room, caller: Caller, case: str, values: object, reason:
         raise InvalidError("The member values names no field.", facts={"place": "values"})
     async with room.holding(case) as held:
         who = _may(held, caller, Kind.CASE_CORRECTED)
-        return await mandate(held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text})
+        seq = await mandate(held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text})
+        await note(held.conn, caller, seq)
+        return seq
 
 
 async def redirect(room: Room, caller: Caller, case: str, to: object, reason: object) -> int:
@@ -43,7 +46,9 @@ async def redirect(room: Room, caller: Caller, case: str, to: object, reason: ob
                 facts={"place": "to"},
             )
         who = _may(held, caller, Kind.CASE_REDIRECTED, to)
-        return await mandate(held, Kind.CASE_REDIRECTED, who, {"to": to}, {"reason": text})
+        seq = await mandate(held, Kind.CASE_REDIRECTED, who, {"to": to}, {"reason": text})
+        await note(held.conn, caller, seq)
+        return seq
 
 
 async def retry(room: Room, caller: Caller, case: str, reason: object) -> int:
@@ -51,7 +56,9 @@ async def retry(room: Room, caller: Caller, case: str, reason: object) -> int:
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
         who = _may(held, caller, Kind.CASE_RETRIED)
-        return await mandate(held, Kind.CASE_RETRIED, who, {}, {"reason": text})
+        seq = await mandate(held, Kind.CASE_RETRIED, who, {}, {"reason": text})
+        await note(held.conn, caller, seq)
+        return seq
 
 
 async def stop(room: Room, caller: Caller, case: str, reason: object) -> int:
@@ -62,6 +69,7 @@ async def stop(room: Room, caller: Caller, case: str, reason: object) -> int:
         entry = draft(held, Kind.CASE_STOPPED, who.actor, {"standing": who.standing.place.as_json()}, {"reason": text})
         seq = (await held.append(entry))[0].seq
         await settle_held(held)
+        await note(held.conn, caller, seq)
         return seq
 
 
@@ -86,6 +94,7 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
         # What waits for a worker of the old version waits for one of the new.
         await requeue(held.conn, case=case, workflow=workflow.name, version=workflow.version)
         await settle_held(held)
+        await note(held.conn, caller, seq)
         return seq
 
 

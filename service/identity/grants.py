@@ -12,6 +12,7 @@ from countersign.audit.kinds import Kind
 from ..errors import AbsentError, ConflictError, InvalidError
 from .changes import By, Change, Room, rows, utc
 from .names import ADMINISTRATOR, EVERY_WORKFLOW, check_grant, known_form
+from .once import note
 from .records import Grant, GrantWanted
 
 _USER = "SELECT active FROM countersign.users WHERE id = %s FOR UPDATE"
@@ -36,7 +37,9 @@ ORDER BY valid_from, id LIMIT %s
 async def give_grant(room: Room, by: By, user: str, wanted: GrantWanted) -> Grant:
     """Give a role to an active user. Raises InvalidError for what is no role, workflow or time."""
     async with room.administering(by) as change:
-        return await give(room, change, user, wanted)
+        grant = await give(room, change, user, wanted)
+        await note(change.conn, by, grant)
+        return grant
 
 
 async def give(room: Room, change: Change, user: str, wanted: GrantWanted) -> Grant:
