@@ -20,6 +20,7 @@ from .details import detail
 from .forms import (
     Annotate,
     Because,
+    CaseBegun,
     CaseFound,
     Cases,
     CaseTold,
@@ -54,16 +55,17 @@ _Status = Annotated[
 @post("/api/cases", tags=_CASES, **route("cases:start", ABSENT, CONFLICT, body=True, status=202))
 async def start(
     request: CallerRequest, state: State, data: JSONBody[StartCase], prefer: Prefer = None
-) -> Response[CaseFound]:
+) -> Response[CaseFound | CaseBegun]:
     """Start a case.
 
     202 at once, with its Location; with `Prefer: wait=N` as soon as it waits for people, has ended or has failed, then
-    with the reviews that are open and what its graph has found.
+    with the reviews that are open and what its graph has found. Whoever may not read it any more is told its id alone.
     """
     service: Service = state.service
     name = request.scope["state"].get(NAME)
     case = await service.desk.start(request.user, data.workflow, data.input, data.case_number, data.config, name=name)
-    return await _answer(service, request.user, case, prefer)
+    found = await found_afterwards(service, request.user, case, prefer)
+    return Response(found or CaseBegun(id=case), headers=waited(prefer, {"location": f"/api/cases/{case}"}))
 
 
 @get("/api/cases", tags=_CASES, **route("cases:read", INVALID))
@@ -222,12 +224,6 @@ def waited(prefer: str | None, headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of an answer that was waited for."""
     seconds = seconds_of(prefer)
     return {**headers, **({"preference-applied": f"wait={seconds}"} if seconds else {})}
-
-
-async def _answer(service: Service, caller: Caller, case: str, prefer: str | None) -> Response[CaseFound]:
-    await at_rest(service, caller, case, seconds_of(prefer))
-    headers = waited(prefer, {"location": f"/api/cases/{case}"})
-    return Response(await found_of(service, caller, case), headers=headers)
 
 
 async def found_afterwards(service: Service, caller: Caller, case: str, prefer: str | None) -> CaseFound | None:

@@ -19,7 +19,7 @@ from .concluding import hand_over
 from .held import Held, Room
 from .rights import Acting, acting, check_may_read, policy_of, registered_as
 from .settling import settle_held
-from .texts import check_object, check_text
+from .texts import check_known, check_object, check_text, names_of
 
 
 async def correct(room: Room, caller: Caller, case: str, values: object, reason: object) -> int:
@@ -29,6 +29,7 @@ async def correct(room: Room, caller: Caller, case: str, values: object, reason:
         raise InvalidError("The member values names no field.", facts={"place": "values"})
     async with room.holding(case) as held:
         who = _may(held, caller, Kind.CASE_CORRECTED)
+        check_known(names_of(values), room.trails.fields(held.followed.workflow), "values")
         seq = await mandate(held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text})
         await note(held.conn, caller, seq)
         return seq

@@ -269,52 +269,6 @@ def test_a_case_is_stopped_corrected_and_remarked_on(site: Server) -> None:
     assert stopped.json()["case"]["reviews"] == []
 
 
-def test_a_decision_whose_server_was_ended_before_it_answered_is_not_made_again(site: Server) -> None:
-    case = site.start("pat", ORDERS, ORDER)
-    review = the_review(case)
-    body = {
-        "decision": "approved",
-        "shown_digest": site.shown("ada", review)["shown_digest"],
-        "credential": {"username": "ada", "password": PASSWORD},
-    }
-    headers = {"idempotency-key": "once", "prefer": f"wait={PATIENCE}"}
-    made = site.of("ada").post(f"/api/reviews/{review}/decisions", json=body, headers=headers)
-    assert made.status_code == 201, made.text
-    _lose(site, "once")
-    again = site.of("ada").post(f"/api/reviews/{review}/decisions", json=body, headers=headers)
-    assert (again.status_code, again.json()) == (made.status_code, made.json())
-    assert kinds(site, case["id"]).count("review.signed") == 1
-    third = site.of("ada").post(f"/api/reviews/{review}/decisions", json=body, headers=headers)
-    assert (third.json(), third.headers["idempotent-replayed"]) == (made.json(), "true")
-
-
-def _lose(site: Server, key: str) -> None:
-    """Leave it as a server does that is killed between the commit and the answer: nobody has the lock of its number."""
-    lost = "UPDATE countersign.answers SET status = NULL, body = NULL, headers = %s WHERE key = %s"
-    assert site.database.as_admin(lost, ((1).to_bytes(8), key)) == 1
-
-
-@pytest.mark.parametrize("how", ["a statement", "an edit"])
-def test_so_is_whatever_else_is_signed(site: Server, how: str) -> None:
-    case = site.start("pat", ORDERS, ORDER)
-    review, ada = the_review(case), site.of("ada")
-    digest = site.shown("ada", review)["shown_digest"]
-    body: dict[str, Any] = {"credential": {"username": "ada", "password": PASSWORD}}
-    path = f"/api/reviews/{review}/decisions"
-    if how == "a statement":
-        asked = {"decision": "approved", "shown_digest": digest}
-        path = ada.post(f"/api/reviews/{review}/signings", json=asked).headers["location"]
-    else:
-        body |= {"decision": "edit", "reason": "as agreed", "edits": {"dose_mg": 4}, "shown_digest": digest}
-    headers = {"idempotency-key": f"once, {how}", "prefer": f"wait={PATIENCE}"}
-    made = ada.post(path, json=body, headers=headers)
-    assert made.status_code == 201, made.text
-    _lose(site, f"once, {how}")
-    again = ada.post(path, json=body, headers=headers)
-    assert (again.status_code, again.json()) == (201, made.json())
-    assert kinds(site, case["id"]).count("review.signed") == 1
-
-
 def test_every_list_comes_whole_in_pages(site: Server) -> None:
     for _ in range(3):
         site.start("pat", ORDERS, ORDER)
