@@ -20,7 +20,6 @@ _SAVES = (Kind.CHECKPOINT_SAVED, Kind.STATE_UPDATED)
 _ELSEWHERE = (Kind.CASE_REDIRECTED, Kind.CASE_MOVED)
 _MOVES = (Kind.STATE_UPDATED, Kind.CASE_STOPPED, *_ELSEWHERE)
 _ADVERTISED = re.compile(r"\n*For troubleshooting, visit: ?\S*\s*$")
-"""What LangGraph puts behind its own messages: a page that says nothing of this case."""
 _ACTS = (Kind.REVIEW_SIGNED, Kind.REVIEW_ATTESTED)
 
 
@@ -92,6 +91,11 @@ def signed_in(checked: Checked) -> dict[str, Json] | None:
     }
 
 
+def without_advert(message: str) -> str:
+    """Return what a run failed with, without the page that LangGraph points to behind its own messages."""
+    return _ADVERTISED.sub("", message)
+
+
 @dataclass(slots=True)
 class Story:
     """What one case's entries told so far."""
@@ -155,7 +159,7 @@ class Story:
             if body.detail["when"] == "dynamic":
                 self.questions[str(body.detail["interrupt"])] = payload.get("value")
         elif body.kind == Kind.RUN_FAILED:
-            self.failure = f"{body.detail['error']}: {_ADVERTISED.sub('', str(payload.get('message', '')))}"
+            self.failure = f"{body.detail['error']}: {without_advert(str(payload.get('message', '')))}"
         elif body.kind in (Kind.RUN_RESUMED, Kind.RUN_STARTED):
             self.failure = None
         elif body.kind == Kind.CASE_OPENED:

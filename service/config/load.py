@@ -75,7 +75,7 @@ def _root(text: str, name: str) -> Item:
         document = tomllib.loads(text)
         lines = locate(text)
     except tomllib.TOMLDecodeError as error:
-        if (twice := doubled(text)) is not None and str(error).startswith("Cannot "):
+        if (twice := doubled(text)) is not None and str(error).startswith(("Cannot ", "Duplicate ")):
             path, first, second = twice
             raise ConfigurationError(
                 f"{name}, line {second}: {spell(path)}: it stands on line {first} already.",

@@ -14,7 +14,8 @@ _FILES = (f"{GRAPH}.pem", "trust.json")
 def prepare_worker_home(folder: KeyFolder, target: Path) -> Path:
     """Make `target` a home that holds of `folder` what a worker may have, and nothing else; return it.
 
-    It is for this process's user alone. Repeating it is free. Raises ConfigurationError when the folder cannot be made, or holds more than it may.
+    It is for this process's user alone. Repeating it is free. Raises ConfigurationError when the folder cannot be made,
+    or holds more than it may.
     """
     place = target / folder.path.name
     try:

@@ -300,7 +300,8 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("pat", "/api/cases", {"workflow": "none", "input": {}}, 404),
     ("pat", "/api/cases", {"workflow": ORDERS}, 400),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": []}, 400),
-    ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "inptu": {}}, 400),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "inptu": {}}, 422),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {**ORDER, "dorse_mg": 4}}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "case_number": "a\x00b"}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "case_number": "\u202egnp"}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {"drug": "a\x00b"}}, 422),
@@ -315,6 +316,7 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("sue", "/api/cases/{case}/retry", {"reason": "again"}, 409),
     ("sue", "/api/cases/{case}/move", {"version": "none", "reason": "newer"}, 404),
     ("ada", "/api/cases/{case}/state", {"values": {}, "reason": "x"}, 422),
+    ("ada", "/api/cases/{case}/state", {"values": {"dorse_mg": 4}, "reason": "x"}, 422),
     ("ada", "/api/cases/{case}/state", {"values": {"dose_mg": -(2**63) - 1}, "reason": "x"}, 422),
     ("ada", "/api/cases/{case}/annotations", {"text": "x", "refers": 10_000}, 422),
     ("ada", "/api/cases/{case}/annotations", {"text": "x", "refers": 0}, 400),
@@ -348,6 +350,45 @@ def test_what_cannot_be_is_refused_with_its_place_and_changes_nothing(site: Serv
         assert said.status_code == status, (data[:40], said.text)
     now = site.of("pat").get(f"/api/cases/{case['id']}").json()
     assert (now["status"], now["state"]) == ("awaiting_review", case["state"])
+
+
+def test_a_field_that_the_state_does_not_have_is_named_with_those_it_has(site: Server) -> None:
+    case = site.start("pat", ORDERS, ORDER)["id"]
+    for name, path, body, place in (
+        ("pat", "/api/cases", {"workflow": ORDERS, "input": {**ORDER, "dorse_mg": 4}}, "input.dorse_mg"),
+        ("ada", f"/api/cases/{case}/state", {"values": {"dorse_mg": 4}, "reason": "less"}, "values.dorse_mg"),
+    ):
+        said = site.of(name).post(path, json=body).json()
+        assert (said["status"], said["facts"]["place"]) == (422, place)
+        assert said["facts"]["known"] == [
+            "decision", "dose_mg", "drug", "flags", "history", "notes", "order", "patient",
+        ]  # fmt: skip
+        assert said["remedy"].endswith("Did you mean dose_mg?")
+
+
+def test_an_inbox_says_which_case_and_what_is_asked(site: Server) -> None:
+    body = {"workflow": ORDERS, "input": ORDER, "case_number": "bed 7"}
+    case = site.of("pat").post("/api/cases", json=body, headers={"prefer": f"wait={PATIENCE}"}).json()
+    site.start("pat", ORDERS, ORDER)
+    (mine,) = site.of("ada").get("/api/reviews", params={"mine": "true", "case": case["id"]}).json()["items"]
+    assert (mine["case"], mine["case_number"], mine["title"]) == (case["id"], "bed 7", "Medication order")
+    page = site.shown("ada", mine["id"])
+    assert mine["question"] == page["question"] == page["view"]["question"]
+    assert case["reviews"][0]["question"] == mine["question"]
+    assert site.of("pat").get("/api/reviews", params={"mine": "true", "case": case["id"]}).json()["items"] == []
+    asleep = site.of("ada").get("/api/reviews", params={"mine": "true", "status": "closed"})
+    assert (asleep.status_code, asleep.json()["facts"]["place"]) == (422, "status")
+
+
+def test_a_history_says_what_was_signed(site: Server) -> None:
+    case = site.start("pat", ORDERS, ORDER)
+    site.decide("ada", the_review(case), "approved", "INR is stable")
+    lines = site.of("pat").get(f"/api/cases/{case['id']}/history").json()["items"]
+    signed = {line["kind"]: line["signed"] for line in lines if line["signed"] is not None}
+    assert signed.keys() == {"review.signed"}
+    said = signed["review.signed"]
+    assert (said["decision"], said["printed_name"], said["reason"]) == ("approved", "Ada", "INR is stable")
+    assert (bool(said["meaning"]), said["values"]) == (True, {})
 
 
 @pytest.mark.parametrize("name", ["workflow", "case_number", "started_by"])
