@@ -129,6 +129,7 @@ async def judge(
         raise _refused(barred)
     _check_known(review, wanted.decision, attested=attempt.attested)
     served = await _current(conn, room, followed, review, loaded, wanted.shown_digest)
+    check_open(followed, review, now)  # without the lock others went on meanwhile, and this names who decided
     meaning = _meaning(review, wanted)
     if wanted.decision == EDIT:
         with _cause("values"):
