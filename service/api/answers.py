@@ -3,7 +3,9 @@
 The first request with a key runs; its answer is kept for a day, and every later one with the same key, path and body is
 given that answer. Another request under a key that was used is refused (422). While the first still runs, others wait
 a little and are then told to come again (409, Retry-After). A server that was killed in between is noticed by the lock
-that its connection held; the request then runs again, and whatever it had done before is what the routes find.
+that its connection held; the request is then carried out by another, unless it was done already: that is kept in the
+transaction of the act (`identity/once.py`), and the answer is made of it. Nobody commits under a key that was taken
+over, so that what had not been done by then never is.
 
 Kept is no credential: answers that hold one are not kept, only that they were given, and what is compared of a request
 is an HMAC, since a body may hold a password.
@@ -15,10 +17,15 @@ import asyncio
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, LiteralString, NamedTuple
+from http import HTTPStatus
+from typing import Any, LiteralString, NamedTuple, TypeVar
 
+import msgspec
+from litestar import Request
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from psycopg import AsyncConnection
@@ -28,16 +35,18 @@ from countersign.audit.entry import Signer
 
 from ..clock import Clock
 from ..errors import ConflictError, InvalidError
+from ..identity.caller import Sent
 
 HEADER = "idempotency-key"
 SECRET = "answer_holds_credential"  # noqa: S105 - the name of an option
 """The member of a route's `opt` that says so."""
-NAME, AGAIN = "idempotency_name", "idempotency_again"
-"""What is said in the state of such a request: bytes that only this caller's key gives, and whether it may be done."""
+NAME, OUTCOME = "idempotency_name", "idempotency_outcome"
+"""What is said in the state of such a request: bytes that only this caller's key gives, and what it has done."""
 KEPT_FOR = timedelta(days=1)
 _LONGEST = 200
 _PATIENCE, _PAUSE = 10.0, 0.05  # seconds that a retry waits for the first request, and between two looks
 _TRANSIENT = (401, 429)
+T = TypeVar("T")
 _Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 _TAKE: LiteralString = """
@@ -48,16 +57,19 @@ _LOOK: LiteralString = """
 SELECT request, status, headers, body, made_at FROM countersign.answers WHERE principal = %s AND key = %s
 """
 _ALIVE: LiteralString = "SELECT NOT pg_try_advisory_xact_lock_shared(%s)"
+# Waits for the transaction of whoever is at it, if there still is one, and sees what it has noted.
 _TAKE_OVER: LiteralString = """
-UPDATE countersign.answers SET headers = %s, made_at = %s, status = NULL, body = NULL, request = %s
-WHERE principal = %s AND key = %s AND status IS NOT DISTINCT FROM %s AND headers = %s RETURNING true
+UPDATE countersign.answers SET headers = %s, made_at = %s, status = NULL, request = %s,
+    body = CASE WHEN %s THEN NULL ELSE body END
+WHERE principal = %s AND key = %s AND status IS NOT DISTINCT FROM %s AND headers = %s RETURNING body
 """
 _KEEP: LiteralString = """
 UPDATE countersign.answers SET status = %s, headers = %s, body = %s
 WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
 """
 _FORGET: LiteralString = """
-DELETE FROM countersign.answers WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
+DELETE FROM countersign.answers
+WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s AND body IS NULL RETURNING true
 """
 _LEAVE: LiteralString = """
 UPDATE countersign.answers SET headers = %s WHERE principal = %s AND key = %s AND status IS NULL AND headers = %s
@@ -68,13 +80,22 @@ _CLEAN: LiteralString = "DELETE FROM countersign.answers WHERE made_at < %s"
 
 
 class Kept(NamedTuple):
-    """What is known of a key: the request it belongs to, and the answer, unless it is still awaited."""
+    """What is known of a key: the request it belongs to, and the answer.
+
+    While that is awaited, `status` is None, `headers` names the server that is at it, and `body` is what was done.
+    """
 
     request: bytes
     status: int | None
     headers: bytes
     body: bytes | None
     made_at: datetime
+
+
+class Begun(NamedTuple):
+    """A request that the caller has to answer, and what was done of it before, as JSON."""
+
+    outcome: bytes | None = None
 
 
 class Answers:
@@ -84,7 +105,9 @@ class Answers:
         # Every server of this deployment has the key, and nobody else: so all of them derive the same secret.
         self._secret = hashlib.sha256(signer.sign(b"countersign/answers/1")).digest()
         self._pool = pool
-        self._mine = instance.to_bytes(8)
+        self.mine = instance.to_bytes(8)
+        """The number of this server, as it stands beside what it is at."""
+        self._at = set[tuple[str, str]]()
         self._clock = clock
 
     def digest(self, *parts: bytes) -> bytes:
@@ -92,10 +115,10 @@ class Answers:
         framed = b"".join(len(part).to_bytes(8) + part for part in parts)
         return hmac.digest(self._secret, framed, "sha256")
 
-    async def take(self, principal: str, key: str, request: bytes) -> Kept | bool:
-        """Return the answer that was given under this key, or whether the caller, who has to make it, is not the first.
+    async def take(self, principal: str, key: str, request: bytes) -> Kept | Begun:
+        """Return the answer that was given under this key; Begun where the caller has to make it.
 
-        True: another server began it and was ended before it had answered, so that it may be done already.
+        Another server may have begun it, and been ended before it had answered: then what it had committed comes along.
 
         Raises InvalidError where the key belongs to another request, ConflictError where the first one still runs.
         """
@@ -105,6 +128,8 @@ class Answers:
                 while True:
                     found = await self._try(principal, key, request)
                     if found is not None:
+                        if isinstance(found, Begun):
+                            self._at.add((principal, key))
                         return found
                     await asyncio.sleep(_PAUSE)
             except TimeoutError:
@@ -115,13 +140,13 @@ class Answers:
             facts={"cause": "in-progress"},
         )
 
-    async def _try(self, principal: str, key: str, request: bytes) -> Kept | bool | None:
+    async def _try(self, principal: str, key: str, request: bytes) -> Kept | Begun | None:
         """Return what `take` does; None where the first still runs."""
         now = self._clock()
         async with self._pool.connection() as conn:
-            taken = await conn.execute(_TAKE, (principal, key, request, self._mine, now))
+            taken = await conn.execute(_TAKE, (principal, key, request, self.mine, now))
             if await taken.fetchone():
-                return False
+                return Begun()
             row = await (await conn.execute(_LOOK, (principal, key))).fetchone()
             if row is None:
                 return None
@@ -135,30 +160,38 @@ class Answers:
                 )
             if kept.status is not None and not old:
                 return kept
-            if kept.status is None and await self._alive(conn, kept.headers):
+            if kept.status is None and await self._is_at_it(conn, principal, key, kept.headers):
                 return None
-            where = (self._mine, now, request, principal, key, kept.status, kept.headers)
+            where = (self.mine, now, request, old, principal, key, kept.status, kept.headers)
             taken_over = await (await conn.execute(_TAKE_OVER, where)).fetchone()
-            return kept.status is None if taken_over else None
+            return Begun(taken_over[0]) if taken_over else None
 
-    async def _alive(self, conn: AsyncConnection[Any], owner: bytes) -> bool:
+    async def _is_at_it(self, conn: AsyncConnection[Any], principal: str, key: str, owner: bytes) -> bool:
+        if owner == self.mine:
+            return (principal, key) in self._at
         row = await (await conn.execute(_ALIVE, (int.from_bytes(owner),))).fetchone()
         return bool(row and row[0])
 
     async def keep(self, principal: str, key: str, status: int, headers: bytes, body: bytes) -> None:
         """Keep the answer."""
         async with self._pool.connection() as conn:
-            await conn.execute(_KEEP, (status, headers, body, principal, key, self._mine))
+            await conn.execute(_KEEP, (status, headers, body, principal, key, self.mine))
 
     async def forget(self, principal: str, key: str) -> None:
-        """Let the next request with this key run."""
+        """Let the next request with this key run, whatever it is, unless something was done."""
         async with self._pool.connection() as conn:
-            await conn.execute(_FORGET, (principal, key, self._mine))
+            forgotten = await conn.execute(_FORGET, (principal, key, self.mine))
+            if await forgotten.fetchone() is None:
+                await conn.execute(_LEAVE, (_NOBODY, principal, key, self.mine))
 
     async def leave(self, principal: str, key: str) -> None:
         """Let the next request with this key look what was done of it: this one failed, before or behind its commit."""
         async with self._pool.connection() as conn:
-            await conn.execute(_LEAVE, (_NOBODY, principal, key, self._mine))
+            await conn.execute(_LEAVE, (_NOBODY, principal, key, self.mine))
+
+    def over(self, principal: str, key: str) -> None:
+        """Take the request as ended, also where that could not be kept."""
+        self._at.discard((principal, key))
 
     async def clean(self) -> None:
         """Remove answers that are old enough."""
@@ -190,7 +223,11 @@ class IdempotencyMiddleware(ASGIMiddleware):
         if isinstance(kept, Kept):
             await _replay(kept, send, secret=bool(scope["route_handler"].opt.get(SECRET)))
             return
-        scope["state"][AGAIN] = kept
+        if kept.outcome is not None and scope["route_handler"].opt.get(SECRET):
+            answers.over(principal, name)
+            raise _told_once(_location(scope, kept.outcome))
+        scope["state"][OUTCOME] = kept.outcome
+        scope["user"] = replace(scope["user"], sent=Sent(name, answers.mine))
         scope["state"][NAME] = answers.digest(b"id", principal.encode(), name.encode())
         recorder = _Recorder(send)
         try:
@@ -199,7 +236,20 @@ class IdempotencyMiddleware(ASGIMiddleware):
             await asyncio.shield(_settle(answers, principal, name, recorder, scope))
 
 
+def done_before(request: Request[Any, Any, Any], kind: type[T]) -> T | None:
+    """Return what this very request has done already, where a server was ended, or failed, before it could say so."""
+    outcome = request.scope["state"].get(OUTCOME)
+    return None if outcome is None else msgspec.json.decode(outcome, type=kind)
+
+
 async def _settle(answers: Answers, principal: str, key: str, said: _Recorder, scope: Scope) -> None:
+    try:
+        await _keep(answers, principal, key, said, scope)
+    finally:
+        answers.over(principal, key)
+
+
+async def _keep(answers: Answers, principal: str, key: str, said: _Recorder, scope: Scope) -> None:
     if not said.complete or said.status >= 500:  # noqa: PLR2004 - whatever is worth a retry
         await answers.leave(principal, key)
         return
@@ -214,14 +264,26 @@ async def _settle(answers: Answers, principal: str, key: str, said: _Recorder, s
 async def _replay(kept: Kept, send: Send, *, secret: bool) -> None:
     headers: dict[str, str] = json.loads(kept.headers)
     if secret and kept.status is not None and kept.status < 400:  # noqa: PLR2004
-        raise ConflictError(
-            "This was done already; its answer held a credential, which is told only once.",
-            remedy="If you did not get it, revoke what was made and make another.",
-            facts={"cause": "told-once", "location": headers.get("location")},
-        )
+        raise _told_once(headers.get("location"))
     encoded = [(name.encode(), value.encode()) for name, value in {**headers, "idempotent-replayed": "true"}.items()]
     await send({"type": "http.response.start", "status": kept.status or 500, "headers": encoded})
     await send({"type": "http.response.body", "body": kept.body or b"", "more_body": False})
+
+
+def _told_once(location: str | None) -> ConflictError:
+    return ConflictError(
+        "This was done already; its answer held a credential, which is told only once.",
+        remedy="If you did not get it, revoke what was made and make another.",
+        facts={"cause": "told-once", "location": location},
+    )
+
+
+def _location(scope: Scope, outcome: bytes) -> str | None:
+    """Return where what a request made is, of which its outcome is the id."""
+    handler = scope["route_handler"]
+    if not isinstance(handler, HTTPRouteHandler) or handler.status_code != HTTPStatus.CREATED:
+        return None
+    return f"{scope['path']}/{msgspec.json.decode(outcome, type=str)}"
 
 
 class _Recorder:

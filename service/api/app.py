@@ -19,6 +19,7 @@ from ..log_routes import log_router
 from . import cases, events, health, people, reading, reviews, sessions
 from .answers import IdempotencyMiddleware
 from .background import at_work
+from .bodies import refuse_unknown_members
 from .callers import Authentication, scope_guard
 from .openapi import openapi_config
 from .parts import Settings, opened
@@ -76,13 +77,19 @@ def create_app(
         plugins=[problem_plugin()],
         middleware=[prometheus.middleware, ProblemMiddleware(), Authentication, IdempotencyMiddleware(MOST_BYTES)],
         guards=[scope_guard],
-        before_request=refuse_unknown_parameters,
+        before_request=refuse_unknown,
         before_send=[with_headers],
         openapi_config=openapi_config(),
         request_max_body_size=MOST_BYTES,
         logging_config=None,
         debug=False,
     )
+
+
+async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
+    """Refuse a query or a body that says what this server would pass over."""
+    await refuse_unknown_parameters(request)
+    await refuse_unknown_members(request)
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:

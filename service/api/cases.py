@@ -14,12 +14,13 @@ from msgspec import convert, structs
 from ..cases.rows import CASE_STATUSES, CaseRow
 from ..errors import RequestError
 from ..identity.caller import Caller
-from .answers import NAME
+from .answers import NAME, done_before
 from .callers import CallerRequest
 from .details import detail
 from .forms import (
     Annotate,
     Because,
+    CaseBegun,
     CaseFound,
     Cases,
     CaseTold,
@@ -54,16 +55,17 @@ _Status = Annotated[
 @post("/api/cases", tags=_CASES, **route("cases:start", ABSENT, CONFLICT, body=True, status=202))
 async def start(
     request: CallerRequest, state: State, data: JSONBody[StartCase], prefer: Prefer = None
-) -> Response[CaseFound]:
+) -> Response[CaseFound | CaseBegun]:
     """Start a case.
 
     202 at once, with its Location; with `Prefer: wait=N` as soon as it waits for people, has ended or has failed, then
-    with the reviews that are open and what its graph has found.
+    with the reviews that are open and what its graph has found. Whoever may not read it any more is told its id alone.
     """
     service: Service = state.service
     name = request.scope["state"].get(NAME)
     case = await service.desk.start(request.user, data.workflow, data.input, data.case_number, data.config, name=name)
-    return await _answer(service, request.user, case, prefer)
+    found = await found_afterwards(service, request.user, case, prefer)
+    return Response(found or CaseBegun(id=case), headers=waited(prefer, {"location": f"/api/cases/{case}"}))
 
 
 @get("/api/cases", tags=_CASES, **route("cases:read", INVALID))
@@ -139,7 +141,7 @@ async def correct(
 ) -> Response[Done]:
     """Correct fields of the state. Signatures that were given on what it was count no longer."""
     service: Service = state.service
-    seq = await service.desk.correct(request.user, str(case), data.values, data.reason)
+    seq = done_before(request, int) or await service.desk.correct(request.user, str(case), data.values, data.reason)
     return await _done(service, request.user, str(case), prefer, seq)
 
 
@@ -149,7 +151,7 @@ async def redirect(
 ) -> Response[Done]:
     """Let the case go on at another node than the one that is due, of those that the policy names."""
     service: Service = state.service
-    seq = await service.desk.redirect(request.user, str(case), data.to, data.reason)
+    seq = done_before(request, int) or await service.desk.redirect(request.user, str(case), data.to, data.reason)
     return await _done(service, request.user, str(case), prefer, seq)
 
 
@@ -157,7 +159,7 @@ async def redirect(
 async def stop(request: CallerRequest, state: State, case: CasePath, data: JSONBody[Because]) -> Response[Done]:
     """Let nothing more be done of a case."""
     service: Service = state.service
-    seq = await service.desk.stop(request.user, str(case), data.reason)
+    seq = done_before(request, int) or await service.desk.stop(request.user, str(case), data.reason)
     return await _done(service, request.user, str(case), None, seq)
 
 
@@ -167,7 +169,7 @@ async def retry(
 ) -> Response[Done]:
     """Try a run that failed once more."""
     service: Service = state.service
-    seq = await service.desk.retry(request.user, str(case), data.reason)
+    seq = done_before(request, int) or await service.desk.retry(request.user, str(case), data.reason)
     return await _done(service, request.user, str(case), prefer, seq)
 
 
@@ -175,7 +177,7 @@ async def retry(
 async def move(request: CallerRequest, state: State, case: CasePath, data: JSONBody[Move]) -> Response[Done]:
     """Let the case go on with another registered version of its workflow."""
     service: Service = state.service
-    seq = await service.desk.move(request.user, str(case), data.version, data.reason)
+    seq = done_before(request, int) or await service.desk.move(request.user, str(case), data.version, data.reason)
     return await _done(service, request.user, str(case), None, seq)
 
 
@@ -184,7 +186,9 @@ async def annotate(request: CallerRequest, state: State, case: CasePath, data: J
     """Say something about a case or one of its entries; with a credential it is signed."""
     service: Service = state.service
     credential = credential_of(data.credential)
-    seq = await service.desk.annotate(request.user, str(case), data.text, data.refers, credential)
+    seq = done_before(request, int) or await service.desk.annotate(
+        request.user, str(case), data.text, data.refers, credential
+    )
     return Recorded(trail=str(case), seq=seq)
 
 
@@ -216,12 +220,6 @@ def waited(prefer: str | None, headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of an answer that was waited for."""
     seconds = seconds_of(prefer)
     return {**headers, **({"preference-applied": f"wait={seconds}"} if seconds else {})}
-
-
-async def _answer(service: Service, caller: Caller, case: str, prefer: str | None) -> Response[CaseFound]:
-    await at_rest(service, caller, case, seconds_of(prefer))
-    headers = waited(prefer, {"location": f"/api/cases/{case}"})
-    return Response(await found_of(service, caller, case), headers=headers)
 
 
 async def found_afterwards(service: Service, caller: Caller, case: str, prefer: str | None) -> CaseFound | None:

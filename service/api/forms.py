@@ -171,7 +171,12 @@ class ReviewTold(Told):
 
     id: ReviewId
     case: CaseId
+    case_number: str | None
     workflow: WorkflowName
+    title: Annotated[str | None, Meta(description="The workflow's, for people.", examples=["Medication order"])]
+    question: Annotated[
+        str | None, Meta(description="What the gate asks; null where the policy has it no more.", examples=["Give it?"])
+    ]
     gate: Annotated[str | None, Meta(description="null: no gate names this pause, and a fallback role decides.")]
     status: ReviewStatus
     round: int
@@ -192,6 +197,12 @@ class CaseFound(CaseTold, kw_only=True):
     state: Annotated[State | None, Meta(description="null: there is none yet, or it is not what was recorded.")]
 
 
+class CaseBegun(Told):
+    """A case that was started, to somebody who may not read it any more."""
+
+    id: CaseId
+
+
 class Cases(Told):
     """A page of cases, the newest first."""
 
@@ -207,6 +218,16 @@ class StateTold(Told):
     state: State
 
 
+class SignedLine(Told):
+    """What somebody signed, or what an API key vouched for: the decision, and whatever was said with it."""
+
+    decision: Decision
+    meaning: Annotated[str | None, Meta(description="null: an API key, which signs nothing.")]
+    printed_name: Annotated[str | None, Meta(description="As it stands on the signature.", examples=["Petra Keller"])]
+    reason: str
+    values: Annotated[dict[str, Any], Meta(description="As entries hold them: what is no JSON is tagged.")]
+
+
 class Line(Told):
     """An entry in words. `of`: how many the trail has."""
 
@@ -219,6 +240,9 @@ class Line(Told):
     via: str
     what: str
     leaf_hash: Digest
+    signed: Annotated[
+        SignedLine | None, Meta(description="null: the entry is no signature, or what it says was erased.")
+    ]
 
 
 class History(Told):

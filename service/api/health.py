@@ -41,6 +41,7 @@ class ProblemMeaning(Told):
     type: str
     status: int
     title: str
+    remedy: Annotated[str, Meta(description="What helps, where the problem itself does not say it closer.")]
 
 
 class Metrics(PrometheusController):
@@ -74,8 +75,10 @@ async def problem_meaning(name: FromPath[str]) -> ProblemMeaning:
     """Say what a type of problem means."""
     problem = TYPES.get(name)
     if problem is None:
-        raise AbsentError("There is no such type of problem.")
-    return ProblemMeaning(type=f"{PROBLEMS}/{problem.name}", status=problem.status, title=problem.title)
+        raise AbsentError("There is no such type of problem.", remedy=f"There are: {', '.join(TYPES)}.")
+    return ProblemMeaning(
+        type=f"{PROBLEMS}/{problem.name}", status=problem.status, title=problem.title, remedy=problem.remedy
+    )
 
 
 ROUTES = (healthz, readyz, problem_meaning, Metrics)

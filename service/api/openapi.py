@@ -39,7 +39,7 @@ class ProblemDocument(Struct, frozen=True, kw_only=True):
     type: Annotated[str, Meta(description="Which kind of problem: a path of this server that says what it means.")]
     title: str
     detail: Annotated[str, Meta(description="What was the matter, in a sentence.")]
-    remedy: Annotated[str, Meta(description="What the caller can do about it.")] | None = None
+    remedy: Annotated[str, Meta(description="What the caller can do about it.")]
     facts: Annotated[dict[str, Any], Meta(description="The same for programs.")] | None = None
     incident: Annotated[str, Meta(description="Under which id it was logged, where nobody foresaw it.")] | None = None
 
@@ -110,7 +110,13 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def _spec(problem: Problem) -> ResponseSpec:
-    value = {"status": problem.status, "type": f"{PROBLEMS}/{problem.name}", "title": problem.title, "detail": "..."}
+    value = {
+        "status": problem.status,
+        "type": f"{PROBLEMS}/{problem.name}",
+        "title": problem.title,
+        "detail": "...",
+        "remedy": problem.remedy,
+    }
     return ResponseSpec(
         ProblemDocument,
         generate_examples=False,

@@ -10,7 +10,8 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import Meta, field
 
 from ..identity.names import SCOPES
-from ..identity.records import GrantWanted
+from ..identity.records import Grant, GrantWanted
+from .answers import done_before
 from .callers import CallerRequest
 from .models import Asked, GrantId, KeyId, Moment, MomentText, Next, RoleName, Told, UserId, moment, text, told
 from .openapi import ABSENT, CONFLICT, INVALID, route
@@ -188,7 +189,8 @@ async def get_user(request: CallerRequest, state: State, user: _PathUser) -> Use
 async def deactivate(request: CallerRequest, state: State, user: _PathUser, data: JSONBody[Why]) -> None:
     """Deactivate a user: nobody signs in or signs as them from that moment on, and their sessions end."""
     service: Service = state.service
-    await service.people.deactivate(request.user, user, data.reason)
+    if done_before(request, str) is None:
+        await service.people.deactivate(request.user, user, data.reason)
     await let_look_again(service)
 
 
@@ -196,7 +198,8 @@ async def deactivate(request: CallerRequest, state: State, user: _PathUser, data
 async def reactivate(request: CallerRequest, state: State, user: _PathUser, data: JSONBody[Why]) -> None:
     """Let a user that was deactivated sign in again, with the password and the grants that they have."""
     service: Service = state.service
-    await service.people.reactivate(request.user, user, data.reason)
+    if done_before(request, str) is None:
+        await service.people.reactivate(request.user, user, data.reason)
 
 
 @post(
@@ -235,7 +238,7 @@ async def give_grant(request: CallerRequest, state: State, data: JSONBody[GrantT
     """Give a role for a workflow, or for all."""
     service: Service = state.service
     wanted = _wanted(data, "")
-    grant = await service.people.give_grant(
+    grant = done_before(request, Grant) or await service.people.give_grant(
         request.user, data.user, wanted.role, wanted.workflow, wanted.valid_from, wanted.valid_until
     )
     return told(GrantTold, grant)

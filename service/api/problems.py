@@ -42,31 +42,60 @@ _log = logging.getLogger("countersign.api")
 
 
 class Problem(NamedTuple):
-    """A type of problem: its name in the URI, its status, its title, and headers that go with it."""
+    """A type of problem: its name in the URI, its status, its title, what helps where nothing closer is known, and the
+    headers that go with it.
+    """
 
     name: str
     status: int
     title: str
+    remedy: str
     headers: Mapping[str, str]
 
 
-def _problem(name: str, status: int, title: str, **headers: str) -> Problem:
-    return Problem(name, status, title, {key.replace("_", "-"): value for key, value in headers.items()})
+def _problem(name: str, status: int, title: str, remedy: str, **headers: str) -> Problem:
+    return Problem(name, status, title, remedy, {key.replace("_", "-"): value for key, value in headers.items()})
 
 
-MALFORMED = _problem("malformed", 400, "The request is not one that this server understands")
-UNAUTHENTICATED = _problem("unauthenticated", 401, "Nobody is known to ask", www_authenticate='Bearer realm="api"')
-FORBIDDEN = _problem("forbidden", 403, "The caller may not do this")
-ABSENT = _problem("absent", 404, "There is no such thing")
-METHOD = _problem("method", 405, "This cannot be done to it")
-CONFLICT = _problem("conflict", 409, "It is not as the request supposes")
-TOO_LARGE = _problem("too-large", 413, "The request is too large")
-MEDIA_TYPE = _problem("media-type", 415, "The request is in no form that is read here")
-INVALID = _problem("invalid", 422, "The request says something that cannot be")
-TOO_MANY = _problem("too-many", 429, "Too many requests", retry_after="1")
-INCIDENT = _problem("incident", 500, "Something went wrong here")
-DAMAGED = _problem("damaged", 500, "What is stored is not what was recorded")
-UNAVAILABLE = _problem("unavailable", 503, "It cannot be done just now", retry_after="1")
+MALFORMED = _problem(
+    "malformed", 400, "The request is not one that this server understands",
+    "Send what /schema/openapi.json says of this route.",
+)  # fmt: skip
+UNAUTHENTICATED = _problem(
+    "unauthenticated", 401, "Nobody is known to ask",
+    "POST /api/sessions, and send the token as: Authorization: Bearer ...", www_authenticate='Bearer realm="api"',
+)  # fmt: skip
+FORBIDDEN = _problem(
+    "forbidden", 403, "The caller may not do this",
+    "Leave it to somebody who may; facts.cause names the rule that is against it.",
+)  # fmt: skip
+ABSENT = _problem(
+    "absent", 404, "There is no such thing",
+    "Look it up in the list that it would be in; /schema/openapi.json has every route.",
+)  # fmt: skip
+METHOD = _problem(
+    "method", 405, "This cannot be done to it", "The header Allow names what can; /schema/openapi.json has every route."
+)
+CONFLICT = _problem(
+    "conflict", 409, "It is not as the request supposes", "Read it again, and act on what is there now."
+)
+TOO_LARGE = _problem(
+    "too-large", 413, "The request is too large", "Send a mebibyte at most; pass a reference to what is larger."
+)
+MEDIA_TYPE = _problem(
+    "media-type", 415, "The request is in no form that is read here", "Send JSON, as application/json."
+)
+INVALID = _problem(
+    "invalid", 422, "The request says something that cannot be", "Mend the member that facts.place names."
+)
+TOO_MANY = _problem("too-many", 429, "Too many requests", "Send it again after what Retry-After says.", retry_after="1")
+INCIDENT = _problem("incident", 500, "Something went wrong here", "Tell whoever runs this server the incident.")
+DAMAGED = _problem(
+    "damaged", 500, "What is stored is not what was recorded", "Have whoever runs this server run: countersign verify"
+)
+UNAVAILABLE = _problem(
+    "unavailable", 503, "It cannot be done just now", "Send it again after what Retry-After says.", retry_after="1"
+)
 
 TYPES = {
     problem.name: problem
@@ -119,19 +148,21 @@ def _incident(problem: Problem, error: Exception) -> ProblemDetailsException:
     incident = uuid.uuid4().hex
     _log.error("Incident %s", incident, exc_info=error)
     detail = f"It was logged as incident {incident}."
-    return _document(problem, detail, remedy="Tell whoever runs this server the incident.", incident=incident)
+    return _document(problem, detail, incident=incident)
 
 
 def _of_litestar(error: HTTPException) -> ProblemDetailsException:
     problem = _BY_STATUS.get(error.status_code)
     if problem is None:
         status = error.status_code
-        problem = _problem("malformed" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "incident", status, "Refused")
+        near = MALFORMED if status < HTTPStatus.INTERNAL_SERVER_ERROR else INCIDENT
+        problem = near._replace(status=status, title="Refused")
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _incident(problem, error)
     places = _places(error.extra)
     facts: dict[str, Json] = {"places": places} if places else {}
-    return _document(problem, _sentence(error.detail, places), facts=facts, headers=error.headers)
+    remedy = "Mend what facts.places names; /schema/openapi.json has the form." if places else ""
+    return _document(problem, _sentence(error.detail, places), remedy=remedy, facts=facts, headers=error.headers)
 
 
 def _sentence(detail: str, places: list[Json]) -> str:
@@ -157,9 +188,7 @@ def _document(
     headers: Mapping[str, str] | None = None,
     **members: Json,
 ) -> ProblemDetailsException:
-    extra: dict[str, Any] = dict(members)
-    if remedy:
-        extra["remedy"] = remedy
+    extra: dict[str, Any] = {**members, "remedy": remedy or problem.remedy}
     if facts:
         extra["facts"] = dict(facts)
     return ProblemDetailsException(

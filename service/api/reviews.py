@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -11,18 +11,12 @@ from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import convert, structs
 
-from countersign.audit.body import Body
-from countersign.audit.canonical import Json
-from countersign.audit.chain import Checked
-from countersign.audit.gates import STOP
-from countersign.audit.kinds import Kind
-
 from ..cases import rights, signing
 from ..cases.lists import review_row
 from ..cases.rows import REVIEW_STATUSES
 from ..errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from ..identity.caller import Caller
-from .answers import AGAIN
+from .answers import done_before
 from .callers import CallerRequest
 from .cases import credential_of, found_afterwards, waited
 from .details import detail
@@ -115,9 +109,11 @@ async def begin_signing(
 ) -> Response[Statement]:
     """Fix what is to be signed: once, within five minutes, in this session, on what was shown."""
     service: Service = state.service
-    async with _of_readers(service, request.user, review):
-        found = await service.desk.begin_signing(request.user, review, _asked(data))
-    return Response(told(Statement, found), headers={"location": f"/api/reviews/{review}/signings/{found.id}"})
+    found = done_before(request, Statement)
+    if found is None:
+        async with _of_readers(service, request.user, review):
+            found = told(Statement, await service.desk.begin_signing(request.user, review, _asked(data)))
+    return Response(found, headers={"location": f"/api/reviews/{review}/signings/{found.id}"})
 
 
 @post("/api/reviews/{review:str}/signings/{signing_id:str}", tags=_REVIEWS, **route(None, ABSENT, CONFLICT, body=True))
@@ -132,14 +128,10 @@ async def complete_signing(
     """Sign a statement with one's credential."""
     service: Service = state.service
     credential = credential_of(data.credential)
-    nonce = await service.desk.nonce_of(review, signing_id)
-    done = await _once(
-        request,
-        service,
-        review,
-        lambda found: nonce is not None and _nonce(found) == nonce,
-        lambda: service.desk.complete_signing(request.user, review, signing_id, credential),
-    )
+    done = done_before(request, signing.SignedOff)
+    if done is None:
+        async with _of_readers(service, request.user, review):
+            done = await service.desk.complete_signing(request.user, review, signing_id, credential)
     return await _signed(service, request.user, done, prefer)
 
 
@@ -154,14 +146,10 @@ async def decide(
     """
     service: Service = state.service
     credential = credential_of(data.credential)
-    wanted = (data.decision, data.shown_digest)
-    done = await _once(
-        request,
-        service,
-        review,
-        lambda found: (found.body.detail["decision"], found.body.detail["shown_digest"]) == wanted,
-        lambda: service.desk.decide(request.user, review, _asked(data), credential),
-    )
+    done = done_before(request, signing.SignedOff)
+    if done is None:
+        async with _of_readers(service, request.user, review):
+            done = await service.desk.decide(request.user, review, _asked(data), credential)
     return await _signed(service, request.user, done, prefer)
 
 
@@ -171,8 +159,10 @@ async def attest(
 ) -> Response[Signed]:
     """Vouch for a decision with an API key. It counts only where the gate accepts it."""
     service: Service = state.service
-    async with _of_readers(service, request.user, review):
-        done = await service.desk.attest(request.user, review, _asked(data))
+    done = done_before(request, signing.SignedOff)
+    if done is None:
+        async with _of_readers(service, request.user, review):
+            done = await service.desk.attest(request.user, review, _asked(data))
     return await _signed(service, request.user, done, prefer)
 
 
@@ -180,8 +170,10 @@ async def attest(
 async def withdraw(request: CallerRequest, state: State, review: ReviewPath, data: JSONBody[Withdraw]) -> Recorded:
     """Take back one's own signature, as long as nothing came of it."""
     service: Service = state.service
-    async with _of_readers(service, request.user, review):
-        seq = await service.desk.withdraw(request.user, review, data.reason)
+    seq = done_before(request, int)
+    if seq is None:
+        async with _of_readers(service, request.user, review):
+            seq = await service.desk.withdraw(request.user, review, data.reason)
     return await _recorded(service, review, seq)
 
 
@@ -189,8 +181,10 @@ async def withdraw(request: CallerRequest, state: State, review: ReviewPath, dat
 async def claim(request: CallerRequest, state: State, review: ReviewPath) -> Recorded:
     """Say that one is at it. It excludes nobody."""
     service: Service = state.service
-    async with _of_readers(service, request.user, review):
-        seq = await service.desk.claim(request.user, review)
+    seq = done_before(request, int)
+    if seq is None:
+        async with _of_readers(service, request.user, review):
+            seq = await service.desk.claim(request.user, review)
     return await _recorded(service, review, seq)
 
 
@@ -198,74 +192,11 @@ async def claim(request: CallerRequest, state: State, review: ReviewPath) -> Rec
 async def comment(request: CallerRequest, state: State, review: ReviewPath, data: JSONBody[Comment]) -> Recorded:
     """Say something to those who take part in a review. It is no part of what they sign."""
     service: Service = state.service
-    async with _of_readers(service, request.user, review):
-        seq = await service.desk.comment(request.user, review, data.text)
-    return await _recorded(service, review, seq)
-
-
-async def _once(
-    request: CallerRequest,
-    service: Service,
-    review: str,
-    fits: Callable[[Checked], bool],
-    sign: Callable[[], Awaitable[signing.SignedOff]],
-) -> signing.SignedOff:
-    """Return what came of this request's signature. It is made, unless this very request has made it: a server was
-    ended, or failed, before it could say so. `fits` knows the signature.
-    """
-    again = bool(request.scope["state"].get(AGAIN))
-    done = await _done_before(service, request.user, review, fits) if again else None
-    if done is not None:
-        return done
-    try:
+    seq = done_before(request, int)
+    if seq is None:
         async with _of_readers(service, request.user, review):
-            return await sign()
-    except ConflictError:
-        # What a server was at when it was ended may have been committed just now.
-        done = await _done_before(service, request.user, review, fits) if again else None
-        if done is None:
-            raise
-        return done
-
-
-async def _done_before(
-    service: Service, caller: Caller, review: str, fits: Callable[[Checked], bool]
-) -> signing.SignedOff | None:
-    """Return what came of the caller's last signature in a review that `fits`; None where there is none."""
-    async with service.pool.connection() as conn:
-        row = await review_row(conn, review)
-    if row is None:
-        return None
-    # Not by the page of the review: that somebody was shown it would be an entry.
-    entries = await service.desk.trail(caller, row.case)
-    mine = [
-        found.body
-        for found in entries
-        if found.body.kind == Kind.REVIEW_SIGNED
-        and (found.body.actor.id, found.body.detail["review"]) == (caller.id, review)
-        and fits(found)
-    ]
-    return _come_of(mine[-1], [found.body for found in entries]) if mine else None
-
-
-def _nonce(signed: Checked) -> Json:
-    said = signed.payload.get("statement") if isinstance(signed.payload, dict) else None
-    return said.get("nonce") if isinstance(said, dict) else None
-
-
-def _come_of(signed: Body, entries: Sequence[Body]) -> signing.SignedOff:
-    """Return what came of a signature at once: the entry behind it says so, if anything did."""
-    after = next((body for body in entries if body.seq == signed.seq + 1), None)
-    outcome = decided = None
-    if after is not None and after.actor == signed.actor:
-        if after.kind == Kind.REVIEW_DECIDED:
-            outcome, decided = str(after.detail["outcome"]), after.seq
-        elif after.kind == Kind.CASE_CORRECTED:
-            decided = after.seq
-        elif after.kind == Kind.CASE_STOPPED:
-            outcome = STOP
-    review, decision = str(signed.detail["review"]), str(signed.detail["decision"])
-    return signing.SignedOff(signed.trail, review, signed.seq, decision, outcome, decided)
+            seq = await service.desk.comment(request.user, review, data.text)
+    return await _recorded(service, review, seq)
 
 
 @asynccontextmanager

@@ -13,12 +13,13 @@ from countersign.audit.kinds import Kind
 from countersign.service.engine.jobs import requeue
 from countersign.service.errors import ConflictError, ForbiddenError, InvalidError
 from countersign.service.identity.caller import Caller
+from countersign.service.identity.once import note
 
 from .concluding import hand_over
 from .held import Held, Room
 from .rights import Acting, acting, check_may_read, policy_of, registered_as
 from .settling import settle_held
-from .texts import check_object, check_text
+from .texts import check_known, check_object, check_text, names_of
 
 
 async def correct(room: Room, caller: Caller, case: str, values: object, reason: object) -> int:
@@ -28,7 +29,10 @@ async def correct(room: Room, caller: Caller, case: str, values: object, reason:
         raise InvalidError("The member values names no field.", facts={"place": "values"})
     async with room.holding(case) as held:
         who = _may(held, caller, Kind.CASE_CORRECTED)
-        return await mandate(held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text})
+        check_known(names_of(values), room.trails.fields(held.followed.workflow), "values")
+        seq = await mandate(held, Kind.CASE_CORRECTED, who, {}, {"values": fields, "reason": text})
+        await note(held.conn, caller, seq)
+        return seq
 
 
 async def redirect(room: Room, caller: Caller, case: str, to: object, reason: object) -> int:
@@ -43,7 +47,9 @@ async def redirect(room: Room, caller: Caller, case: str, to: object, reason: ob
                 facts={"place": "to"},
             )
         who = _may(held, caller, Kind.CASE_REDIRECTED, to)
-        return await mandate(held, Kind.CASE_REDIRECTED, who, {"to": to}, {"reason": text})
+        seq = await mandate(held, Kind.CASE_REDIRECTED, who, {"to": to}, {"reason": text})
+        await note(held.conn, caller, seq)
+        return seq
 
 
 async def retry(room: Room, caller: Caller, case: str, reason: object) -> int:
@@ -51,7 +57,9 @@ async def retry(room: Room, caller: Caller, case: str, reason: object) -> int:
     text = check_text(reason, "reason")
     async with room.holding(case) as held:
         who = _may(held, caller, Kind.CASE_RETRIED)
-        return await mandate(held, Kind.CASE_RETRIED, who, {}, {"reason": text})
+        seq = await mandate(held, Kind.CASE_RETRIED, who, {}, {"reason": text})
+        await note(held.conn, caller, seq)
+        return seq
 
 
 async def stop(room: Room, caller: Caller, case: str, reason: object) -> int:
@@ -62,6 +70,7 @@ async def stop(room: Room, caller: Caller, case: str, reason: object) -> int:
         entry = draft(held, Kind.CASE_STOPPED, who.actor, {"standing": who.standing.place.as_json()}, {"reason": text})
         seq = (await held.append(entry))[0].seq
         await settle_held(held)
+        await note(held.conn, caller, seq)
         return seq
 
 
@@ -86,6 +95,7 @@ async def move(room: Room, caller: Caller, case: str, version: str, reason: obje
         # What waits for a worker of the old version waits for one of the new.
         await requeue(held.conn, case=case, workflow=workflow.name, version=workflow.version)
         await settle_held(held)
+        await note(held.conn, caller, seq)
         return seq
 
 

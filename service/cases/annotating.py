@@ -7,6 +7,7 @@ from countersign.audit.kinds import Kind
 from countersign.audit.statement import ANNOTATE, Statement, annotation_of, reason_digest, shown_digest
 from countersign.service.errors import ForbiddenError, InvalidError
 from countersign.service.identity.caller import Caller
+from countersign.service.identity.once import note
 from countersign.service.identity.records import Credential
 
 from .acts import draft, reader
@@ -44,6 +45,7 @@ async def annotate(
             await _signed(held, caller, who, proved, said, refers, detail, payload)
         seq = (await held.append(draft(held, Kind.CASE_ANNOTATED, who.actor, detail, payload)))[0].seq
         await held.tell()
+        await note(held.conn, caller, seq)
         return seq
 
 

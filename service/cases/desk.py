@@ -168,10 +168,6 @@ class Desk:
         """Sign the statement with `credential`: password, and username for the first signature of a session."""
         return await signing.complete(self._room, self._people, caller, review, signing_id, credential)
 
-    async def nonce_of(self, review: str, signing_id: str) -> str | None:
-        """Return the nonce of a statement, in hex, by which its signature is found; None where there is none."""
-        return await signing.nonce_of(self._room, review, signing_id)
-
     async def decide(self, caller: Caller, review: str, asked: Mapping[str, Any], credential: object) -> SignedOff:
         """Sign in one call."""
         return await signing.decide(self._room, self._people, caller, review, asked, credential)

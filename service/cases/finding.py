@@ -14,6 +14,7 @@ from .lists import CaseFilter, EntryFilter
 from .reading import readable_case
 from .rights import AUDITOR, readable, standing_of
 from .rows import CASE_STATUSES, REVIEW_STATUSES, CaseRow, EntryRow, ReviewRow
+from .wording import worded
 
 
 async def list_cases(
@@ -42,18 +43,22 @@ async def list_reviews(
 ) -> list[ReviewRow]:
     """Return the reviews of cases that `caller` may read, the oldest first; `mine`: that they may sign now."""
     _one_of(status, REVIEW_STATUSES, "status")
-    if mine and (status not in (None, "open") or case is not None):
-        raise InvalidError("What is yours to sign is open.", facts={"place": "mine"})
+    if mine and status not in (None, "open"):
+        raise InvalidError(
+            "What is yours to sign is open.", remedy="Leave status away, or say open.", facts={"place": "status"}
+        )
     now = room.clock()
     async with room.reading() as conn:
         directory = await room.trails.standing(conn)
         if not mine:
             workflows = readable(directory, caller, now)
-            return await lists.list_reviews(conn, workflows, status=status, case=case, after=after, most=_most(most))
+            rows = await lists.list_reviews(conn, workflows, status=status, case=case, after=after, most=_most(most))
+            return [worded(directory, row) for row in rows]
         standing = standing_of(directory, caller)
         names = sorted({name for name, _ in directory.policies})
         roles = [(name, role) for name in names for role in sorted(standing.roles(name, now))]
-        return await lists.my_reviews(conn, caller.id, roles, after=after, most=_most(most))
+        rows = await lists.my_reviews(conn, caller.id, roles, case=case, after=after, most=_most(most))
+        return [worded(directory, row) for row in rows]
 
 
 async def entries(

@@ -154,6 +154,10 @@ class Trails:
             ) from error
         return self.directory
 
+    def fields(self, workflow: Workflow) -> frozenset[str] | None:
+        """Return the fields that the state of a version's graph has; None where its registration does not tell."""
+        return self._reader.fields.get((workflow.name, workflow.version))
+
     async def case(self, conn: AsyncConnection[Any], case: str) -> Followed:
         """Return a case, read up to the end of its trail as `conn` sees it; its `finding` is not raised yet.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from countersign.audit.canonical import Json, canonical, parse_hex32
 from countersign.audit.errors import MalformedError
 from countersign.audit.gates import EDIT
-from countersign.audit.reviews import Attempt, Refusal, Review
+from countersign.audit.reviews import Attempt, Phase, Refusal, Review
 from countersign.audit.standing import Directory, Standing
 from countersign.audit.tally import roles_at
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, RequestError
@@ -25,7 +25,7 @@ from .asking import Loaded, view_now
 from .following import Followed
 from .held import Room
 from .rights import standing_of
-from .texts import check_object, check_text, check_values
+from .texts import check_known, check_object, check_text, check_values, near
 from .view import differences
 from .views import Served, last_served, served_as
 
@@ -103,28 +103,44 @@ async def judge(
     loaded: Loaded,
     now: datetime,
 ) -> Judged:
-    """Return in which role `caller` may decide what they want. Raises what keeps them from it, with its cause."""
+    """Return in which role `caller` may decide what they want. Raises what keeps them from it, with its cause.
+
+    First whether they may decide here at all, so that a stale page hides from nobody that it is not theirs; then
+    whether there is such a decision, on what is shown now, with such values and a reason.
+    """
     review = review_of(followed, wanted.review)
     standing = standing_of(directory, caller)
     check_open(followed, review, now)
-    served = await _current(conn, room, followed, review, loaded, wanted.shown_digest)
-    meaning = _meaning(review, wanted)
     role = _role(followed, review, standing, now)
     attempt = Attempt(
         decision=wanted.decision,
         role=role,
         standing=standing,
         at=now,
-        shown_digest=served.digest.hex(),
+        shown_digest=wanted.shown_digest.hex(),
         values=wanted.tagged,
         reason=wanted.reason,
         credential=caller.credential,
     )
+    # Who may decide does not hang on what, nor on an edit under way: any decision of the gate will do to ask that.
+    still = replace(review, phase=Phase.OPEN) if review.phase is Phase.CHANGED else review
+    barred = followed.state.may_sign(still, replace(attempt, decision=review.gate.decisions[0].name))
+    if barred is not None and barred.cause in _WHOSE:
+        raise _refused(barred)
+    _check_known(review, wanted.decision, attested=attempt.attested)
+    served = await _current(conn, room, followed, review, loaded, wanted.shown_digest)
+    check_open(followed, review, now)  # without the lock others went on meanwhile, and this names who decided
+    meaning = _meaning(review, wanted)
+    if wanted.decision == EDIT:
+        with _cause("values"):
+            check_known(wanted.values, room.trails.fields(followed.workflow), "edits")
     if (found := followed.state.may_sign(review, attempt)) is not None:
         raise _refused(found)
     return Judged(review, standing, role, review.tally().stage, meaning, served)
 
 
+_WHOSE = frozenset({"closed", "expired", "inactive", "role", "stage", "starter", "editor", "signed-already"})
+"""The causes that have nothing to do with what somebody wants to decide."""
 _ERRORS: Mapping[str, type[RequestError]] = {
     "closed": ConflictError,
     "expired": ConflictError,
@@ -142,6 +158,19 @@ def _refused(found: Refusal) -> RequestError:
     kind = _ERRORS.get(found.cause, ForbiddenError)
     place: dict[str, Json] = {"place": found.cause} if kind is InvalidError else {}
     return kind(f"This is not allowed: {found.sentence}.", facts={"cause": found.cause, **place})
+
+
+def _check_known(review: Review, decision: str, *, attested: bool) -> None:
+    """Raise InvalidError where the gate has no such decision: it says which there are."""
+    known = [rule.name for rule in review.gate.decisions]
+    if review.gate.edit is not None and not attested:
+        known.append(EDIT)
+    if decision not in known:
+        raise InvalidError(
+            f"This is not allowed: the gate has no decision {decision!r}.",
+            remedy=f"It has {', '.join(known)}.{near(decision, known)}",
+            facts={"cause": "decision", "place": "decision", "known": [*known]},
+        )
 
 
 def _role(followed: Followed, review: Review, standing: Standing, now: datetime) -> str:

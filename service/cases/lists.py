@@ -27,32 +27,41 @@ _CASES: LiteralString = """
 SELECT id, workflow, version, case_number, status, started_by, started_at, changed_at, mandate, problem
 FROM countersign.cases c
 """
-_REVIEWS: LiteralString = """
+_COLUMNS: LiteralString = """
 SELECT r.id, r.case_id, r.workflow, nullif(r.gate, ''), r.status, r.round, r.role, r.other_role, r.opened_at,
-       r.changed_at, r.expire_at, r.claimed_by, r.outcome
-FROM countersign.reviews r
+       r.changed_at, r.expire_at, r.claimed_by, r.outcome,
+       (SELECT c.version FROM countersign.cases c WHERE c.id = r.case_id),
+       (SELECT c.case_number FROM countersign.cases c WHERE c.id = r.case_id)
 """
-# One walk along an index for each role that somebody has, however many reviews are open.
-_MINE: LiteralString = f"""
-SELECT * FROM (
-    SELECT x.* FROM unnest(%(workflows)s::text[], %(roles)s::text[]) AS g (workflow, role) CROSS JOIN LATERAL (
-        {_REVIEWS} WHERE r.status = 'open' AND r.workflow = g.workflow AND r.role = g.role
-        AND (r.opened_at, r.id) > (%(at)s, %(id)s) AND NOT r.barred @> ARRAY[%(me)s]
-        ORDER BY r.opened_at, r.id LIMIT %(most)s) x
-    UNION
-    SELECT x.* FROM unnest(%(workflows)s::text[], %(roles)s::text[]) AS g (workflow, role) CROSS JOIN LATERAL (
-        {_REVIEWS} WHERE r.status = 'open' AND r.workflow = g.workflow AND r.other_role = g.role
-        AND r.other_role IS NOT NULL AND (r.opened_at, r.id) > (%(at)s, %(id)s) AND NOT r.barred @> ARRAY[%(me)s]
-        ORDER BY r.opened_at, r.id LIMIT %(most)s) x
-) mine ORDER BY opened_at, id LIMIT %(most)s
-"""
+_REVIEWS: LiteralString = _COLUMNS + "FROM countersign.reviews r"
+_ONE_CASE: LiteralString = "AND r.case_id = %(case)s"
+
+
+def mine_statement(one_case: LiteralString = "") -> LiteralString:
+    """Return the statement of `my_reviews`: a walk along an index for each role that somebody has, however many reviews
+    are open; what stands in the rows of cases is looked up for those alone that are shown.
+    """
+    walks: LiteralString = """
+        SELECT x.* FROM unnest(%(workflows)s::text[], %(roles)s::text[]) AS g (workflow, role) CROSS JOIN LATERAL (
+            SELECT * FROM countersign.reviews r
+            WHERE r.status = 'open' AND r.workflow = g.workflow AND """
+    rest: LiteralString = """
+            AND (r.opened_at, r.id) > (%(at)s, %(id)s) AND NOT r.barred @> ARRAY[%(me)s] """
+    end: LiteralString = """
+            ORDER BY r.opened_at, r.id LIMIT %(most)s) x"""
+    first = walks + "r.role = g.role" + rest + one_case + end
+    other = walks + "r.other_role = g.role AND r.other_role IS NOT NULL" + rest + one_case + end
+    found = "SELECT * FROM (" + first + " UNION " + other + ") u ORDER BY opened_at, id LIMIT %(most)s"
+    return _COLUMNS + "FROM (" + found + ") r ORDER BY r.opened_at, r.id"
+
+
 _ACTOR: LiteralString = (
     """substring(encode(substring(e.body from 1 for 600), 'escape') from '^\\{"actor":\\{"id":"([^"]*)"')"""
 )
 _OF_PERSONS: LiteralString = "e.kind !~ '^(checkpoint|writes|interrupt)\\.' AND "
 """As the index of entries by person has it, word for word: without it the index is not used."""
 _ENTRIES: LiteralString = """
-SELECT e.trail, e.seq, e.kind, e.occurred_at, e.body, e.keyid, e.signature FROM audit.entries e WHERE true
+SELECT e.trail, e.seq, e.kind, e.occurred_at, e.body, e.keyid, e.signature FROM audit.entries e
 """
 _FIRST = ("-infinity", "")
 
@@ -82,25 +91,15 @@ class EntryFilter:
 
 async def list_cases(conn: AsyncConnection[Any], which: CaseFilter, *, after: After | None, most: int) -> list[CaseRow]:
     """Return cases, the newest first."""
-    clauses: list[LiteralString] = ["true"]
-    params: list[Any] = []
-    if which.workflows is not None:
-        clauses.append("c.workflow = ANY(%s)")
-        params.append(list(which.workflows))
-    named: tuple[tuple[LiteralString, str | None], ...] = (
+    where, params = _where(
+        ("c.workflow = ANY(%s)", _listed(which.workflows)),
         ("c.workflow = %s", which.workflow),
         ("c.status = %s", which.status),
         ("c.case_number = %s", which.case_number),
         ("c.started_by = %s", which.started_by),
+        ("(c.started_at, c.id) < (%s, %s)", after),
     )
-    for clause, value in named:
-        if value is not None:
-            clauses.append(clause)
-            params.append(value)
-    if after is not None:
-        clauses.append("(c.started_at, c.id) < (%s, %s)")
-        params += after
-    sql = _CASES + " WHERE " + " AND ".join(clauses) + " ORDER BY c.started_at DESC, c.id DESC LIMIT %s"
+    sql = _CASES + where + " ORDER BY c.started_at DESC, c.id DESC LIMIT %s"
     cursor = await conn.execute(sql, [*params, most])
     return [CaseRow(*row) for row in await cursor.fetchall()]
 
@@ -113,9 +112,17 @@ async def case_row(conn: AsyncConnection[Any], case: str) -> CaseRow | None:
 
 
 async def my_reviews(
-    conn: AsyncConnection[Any], me: str, roles: Sequence[tuple[str, str]], *, after: After | None, most: int
+    conn: AsyncConnection[Any],
+    me: str,
+    roles: Sequence[tuple[str, str]],
+    *,
+    case: str | None = None,
+    after: After | None,
+    most: int,
 ) -> list[ReviewRow]:
-    """Return the open reviews that `me` may sign now with `roles` (workflow and role), the oldest first."""
+    """Return the open reviews, of one case or of all, that `me` may sign now with `roles` (workflow and role), the
+    oldest first.
+    """
     at, behind = after or _FIRST
     params = {
         "workflows": [workflow for workflow, _ in roles],
@@ -124,8 +131,9 @@ async def my_reviews(
         "at": at,
         "id": behind,
         "most": most,
+        "case": case,
     }
-    cursor = await conn.execute(_MINE, params)
+    cursor = await conn.execute(mine_statement("" if case is None else _ONE_CASE), params)
     return [ReviewRow(*row) for row in await cursor.fetchall()]
 
 
@@ -139,21 +147,13 @@ async def list_reviews(
     most: int,
 ) -> list[ReviewRow]:
     """Return reviews of these workflows (None: of all), the oldest first."""
-    clauses: list[LiteralString] = ["true"]
-    params: list[Any] = []
-    conditions: tuple[tuple[LiteralString, Any], ...] = (
-        ("r.workflow = ANY(%s)", None if workflows is None else list(workflows)),
+    where, params = _where(
+        ("r.workflow = ANY(%s)", _listed(workflows)),
         ("r.status = %s", status),
         ("r.case_id = %s", case),
+        ("(r.opened_at, r.id) > (%s, %s)", after),
     )
-    for clause, value in conditions:
-        if value is not None:
-            clauses.append(clause)
-            params.append(value)
-    if after is not None:
-        clauses.append("(r.opened_at, r.id) > (%s, %s)")
-        params += after
-    sql = _REVIEWS + " WHERE " + " AND ".join(clauses) + " ORDER BY r.opened_at, r.id LIMIT %s"
+    sql = _REVIEWS + where + " ORDER BY r.opened_at, r.id LIMIT %s"
     cursor = await conn.execute(sql, [*params, most])
     return [ReviewRow(*row) for row in await cursor.fetchall()]
 
@@ -177,30 +177,36 @@ async def list_entries(
 
     Raises ConflictError at the first that is not: what cannot be believed is not listed beside what can.
     """
-    clauses: list[LiteralString] = []
-    params: list[Any] = []
-    conditions: tuple[tuple[LiteralString, Any], ...] = (
+    where, params = _where(
         (_OF_PERSONS + _ACTOR + " = %s", which.person),
         ("e.kind = %s", which.kind),
         ("e.trail IN (SELECT id FROM countersign.cases WHERE workflow = %s)", which.workflow),
         ("e.trail = %s", which.trail),
         ("e.occurred_at >= %s", which.since),
         ("e.occurred_at < %s", which.until),
+        ("(e.occurred_at, e.trail, e.seq) < (%s, %s, %s)", after),
     )
-    for clause, value in conditions:
-        if value is not None:
-            clauses.append(clause)
-            params.append(value)
-    if after is not None:
-        clauses.append("(e.occurred_at, e.trail, e.seq) < (%s, %s, %s)")
-        params += after
-    sql = _ENTRIES + "".join(" AND " + clause for clause in clauses)
-    sql += " ORDER BY e.occurred_at DESC, e.trail DESC, e.seq DESC LIMIT %s"
+    sql = _ENTRIES + where + " ORDER BY e.occurred_at DESC, e.trail DESC, e.seq DESC LIMIT %s"
     cursor = await conn.execute(sql, [*params, most])
     entries = [Entry(*row) for row in await cursor.fetchall()]
     if any(entry.keyid not in appender.ring for entry in entries):
         await arun(conn, appender.ring_steps())
     return [_entry_row(entry, appender) for entry in entries]
+
+
+def _where(*conditions: tuple[LiteralString, Any]) -> tuple[LiteralString, list[Any]]:
+    """Return the WHERE of those conditions that have a value, and the parameters: a tuple is as many as it has items.
+
+    None is no condition.
+    """
+    asked = [(clause, value) for clause, value in conditions if value is not None]
+    clauses: list[LiteralString] = [clause for clause, _ in asked]
+    params = [item for _, value in asked for item in (value if isinstance(value, tuple) else (value,))]
+    return (" WHERE " + " AND ".join(clauses) if clauses else ""), params
+
+
+def _listed(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
 
 
 def _entry_row(entry: Entry, appender: Appender) -> EntryRow:

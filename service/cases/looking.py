@@ -24,6 +24,7 @@ from .lists import review_row
 from .rights import check_may_read
 from .rows import ReviewRow
 from .views import Served, last_served, serve
+from .wording import worded
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +166,4 @@ async def _page(
         {"seq": one.seq, "by": one.by, "at": format_time(one.at), "text": one.text}
         for one in followed.story.remarks.get(review_id, ())
     )
-    return ReviewPage(row, served.digest.hex(), served.view, remarks)
+    return ReviewPage(worded(followed.directory, row), served.digest.hex(), served.view, remarks)

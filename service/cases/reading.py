@@ -25,6 +25,8 @@ from .judging import review_of
 from .lists import MOST, case_row, list_reviews, review_row
 from .rights import check_may_read
 from .rows import CaseRow, ReviewRow
+from .story import signed_in
+from .wording import worded
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ async def _page(conn: AsyncConnection[Any], followed: Followed) -> CasePage:
     if row is None:
         raise AbsentError(f"There is no case {followed.case}.")
     reviews = await list_reviews(conn, None, status="open", case=followed.case, after=None, most=MOST)
-    return CasePage(row, tuple(reviews), followed.link.seq)
+    return CasePage(row, tuple(worded(followed.directory, review) for review in reviews), followed.link.seq)
 
 
 async def state(room: Room, caller: Caller, case: str, seq: int | None) -> State:
@@ -125,7 +127,11 @@ async def trail(room: Room, caller: Caller, case: str) -> list[Checked]:
 
 
 async def history(room: Room, caller: Caller, case: str) -> list[dict[str, Json]]:
-    """Return what happened in a case, an object for each entry: who, in which role, when, and what, in words."""
+    """Return what happened in a case, an object for each entry: who, in which role, when, and what, in words.
+
+    `signed` is what a signature or an attestation says; null for every other entry, and where that was erased.
+    """
+    entries = await trail(room, caller, case)
     return [
         {
             "seq": row.seq,
@@ -137,8 +143,9 @@ async def history(room: Room, caller: Caller, case: str) -> list[dict[str, Json]
             "via": row.via,
             "what": row.what,
             "leaf_hash": row.leaf_hash,
+            "signed": signed_in(checked),
         }
-        for row in trail_rows(await trail(room, caller, case))
+        for row, checked in zip(trail_rows(entries), entries, strict=True)
     ]
 
 

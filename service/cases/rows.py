@@ -60,13 +60,24 @@ class ReviewRow:
     expire_at: datetime | None
     claimed_by: str | None
     outcome: str | None
+    version: str
+    """The version that its case is of."""
+    case_number: str | None
+    title: str | None = None
+    """The workflow's, by the policy of that version; None, as the question is, where that was erased or has no such
+    gate any more.
+    """
+    question: str | None = None
 
     def as_json(self) -> dict[str, Json]:
         """Return it as a JSON object."""
         return {
             "id": self.id,
             "case": self.case,
+            "case_number": self.case_number,
             "workflow": self.workflow,
+            "title": self.title,
+            "question": self.question,
             "gate": self.gate,
             "status": self.status,
             "round": self.round,

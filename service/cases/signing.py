@@ -22,6 +22,7 @@ from countersign.service.engine.values import untagged
 from countersign.service.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, UnauthenticatedError
 from countersign.service.identity.bound import is_bound, keyed_id
 from countersign.service.identity.caller import Caller
+from countersign.service.identity.once import note
 from countersign.service.identity.records import Credential
 
 from .asking import Loaded, load_state
@@ -100,6 +101,7 @@ async def begin(room: Room, caller: Caller, review: str, asked: Mapping[str, Any
         values = (signing.id, review, caller.session, said.nonce, said.encode(), content, said.issued_at)
         async with room.pool.connection() as conn, conn.transaction():
             await conn.execute(_FIX, (*values, signing.expires_at))
+            await note(conn, caller, signing)
         return signing
 
 
@@ -132,13 +134,6 @@ async def decide(
         proved = await prove(people, caller, credential)
         async with room.holding(case) as held:
             return await _sign(held, caller, wanted, loaded, proved, None)
-
-
-async def nonce_of(room: Room, review: str, signing: str) -> str | None:
-    """Return the nonce of a statement that was fixed for a review, in hex, which its signature names."""
-    async with room.reading() as conn:
-        row = await (await conn.execute(_FIXED, (signing,))).fetchone()
-    return None if row is None or row[0] != review else parse_statement(parse(row[2])).nonce.hex()
 
 
 async def case_of(room: Room, review: str) -> str:
@@ -280,7 +275,7 @@ async def _sign(
     if wanted.decision == EDIT:
         edited = await _edit(held, caller, wanted, judged, signed)
         await settle_held(held)
-        return SignedOff(held.case, wanted.review, signed, EDIT, None, edited)
+        return await _noted(held, caller, SignedOff(held.case, wanted.review, signed, EDIT, None, edited))
     review = held.followed.reviews[wanted.review]
     outcome = review.tally().outcome
     last = None
@@ -289,7 +284,12 @@ async def _sign(
     elif outcome is not None:
         last = await decided(held, wanted.review, by="signatures", actor=caller.actor(judged.role))
     await settle_held(held)
-    return SignedOff(held.case, wanted.review, signed, wanted.decision, outcome, last)
+    return await _noted(held, caller, SignedOff(held.case, wanted.review, signed, wanted.decision, outcome, last))
+
+
+async def _noted(held: Held, caller: Caller, done: SignedOff) -> SignedOff:
+    await note(held.conn, caller, done)
+    return done
 
 
 async def check_session(held: Held, caller: Caller, proved: Credential, standing: Standing) -> None:

@@ -19,7 +19,7 @@ from countersign.service.identity.caller import Caller
 from .held import Held, Room
 from .indexing import index
 from .rights import acting, newest, policy_of, registered_as
-from .texts import MAX_NUMBER, as_tagged, check_object, check_text
+from .texts import MAX_NUMBER, as_tagged, check_known, check_object, check_text, names_of
 
 
 async def start(
@@ -37,10 +37,11 @@ async def start(
 
     `name` are 16 bytes or more that nobody else can choose, from which the id is made: the same begin one case only,
     and whoever comes again with them is given its id. It runs on the version that is `offered` of the workflow, else on
-    the one registered last. Raises InvalidError, AbsentError where there is no such workflow, ForbiddenError for
-    whoever may not start it.
+    the one registered last. Raises InvalidError, also for a member of the input that the state of its graph does not
+    have; AbsentError where there is no such workflow, ForbiddenError for whoever may not start it.
     """
     payload: dict[str, Json] = {"input": check_object(given, "input")}
+    names = names_of(given)
     if case_number is not None:
         payload["case_number"] = check_text(case_number, "case_number", most=MAX_NUMBER)
     if config is not None:
@@ -50,10 +51,11 @@ async def start(
         if held.followed.link != START:
             return case
         found = _version(held, workflow, offered)
+        whose = Workflow(workflow, found.version)
         policy = policy_of(found)
         who = acting(held.directory, caller, policy.acts.start, workflow, held.now, f"start a case of {workflow}")
         detail: dict[str, Json] = {"registered": found.place.as_json(), "standing": who.standing.place.as_json()}
-        whose = Workflow(workflow, found.version)
+        check_known(names, room.trails.fields(whose), "input")
         await held.append(EntryDraft(case, Kind.CASE_OPENED, who.actor, whose, detail=detail, payload=payload))
         await index(held)
         await defer_mandate(held.conn, case=case, mandate=1, workflow=workflow, version=found.version)

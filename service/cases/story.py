@@ -5,6 +5,7 @@ Fed with the same checked entries as `audit.governed`, which alone says what cou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from countersign.audit.kinds import Kind
 _SAVES = (Kind.CHECKPOINT_SAVED, Kind.STATE_UPDATED)
 _ELSEWHERE = (Kind.CASE_REDIRECTED, Kind.CASE_MOVED)
 _MOVES = (Kind.STATE_UPDATED, Kind.CASE_STOPPED, *_ELSEWHERE)
+_ADVERTISED = re.compile(r"\n*For troubleshooting, visit: ?\S*\s*$")
 _ACTS = (Kind.REVIEW_SIGNED, Kind.REVIEW_ATTESTED)
 
 
@@ -68,6 +70,30 @@ class Remark:
     by: str
     at: datetime
     text: str
+
+
+def signed_in(checked: Checked) -> dict[str, Json] | None:
+    """Return what somebody decided with an entry, as what, why and with which values; a signed remark likewise.
+
+    None where an entry is none of these, or what it says was erased.
+    """
+    body, payload = checked.body, checked.payload
+    if body.kind not in (*_ACTS, Kind.CASE_ANNOTATED) or not isinstance(payload, dict) or "reason" not in payload:
+        return None
+    statement: Any = payload.get("statement") or {}
+    reason: Any = payload["reason"]
+    return {
+        "decision": statement.get("decision", body.detail.get("decision")),
+        "meaning": statement.get("meaning"),
+        "printed_name": payload.get("printed_name"),
+        "reason": reason["text"],
+        "values": reason["values"],
+    }
+
+
+def without_advert(message: str) -> str:
+    """Return what a run failed with, without the page that LangGraph points to behind its own messages."""
+    return _ADVERTISED.sub("", message)
 
 
 @dataclass(slots=True)
@@ -133,7 +159,7 @@ class Story:
             if body.detail["when"] == "dynamic":
                 self.questions[str(body.detail["interrupt"])] = payload.get("value")
         elif body.kind == Kind.RUN_FAILED:
-            self.failure = f"{body.detail['error']}: {payload.get('message', '')}"
+            self.failure = f"{body.detail['error']}: {without_advert(str(payload.get('message', '')))}"
         elif body.kind in (Kind.RUN_RESUMED, Kind.RUN_STARTED):
             self.failure = None
         elif body.kind == Kind.CASE_OPENED:

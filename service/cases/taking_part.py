@@ -11,6 +11,7 @@ from countersign.audit.canonical import Json
 from countersign.audit.kinds import Kind
 from countersign.service.errors import ConflictError, ForbiddenError
 from countersign.service.identity.caller import Caller
+from countersign.service.identity.once import note
 
 from .acts import draft, reader
 from .asking import load_state
@@ -43,6 +44,7 @@ async def withdraw(room: Room, caller: Caller, review: str, reason: object) -> i
         actor = caller.actor(mine[-1].role)
         seq = (await held.append(draft(held, Kind.REVIEW_WITHDRAWN, actor, detail, {"reason": text})))[0].seq
         await settle_held(held)
+        await note(held.conn, caller, seq)
         return seq
 
 
@@ -69,6 +71,7 @@ async def _say(held: Held, caller: Caller, review: str, kind: Kind, payload: dic
     detail: dict[str, Json] = {"review": review, "standing": who.standing.place.as_json()}
     seq = (await held.append(draft(held, kind, who.actor, detail, payload)))[0].seq
     await settle_held(held)
+    await note(held.conn, caller, seq)
     return seq
 
 
@@ -98,4 +101,6 @@ async def attest(room: Room, caller: Caller, review: str, asked: Mapping[str, An
             outcome = held.followed.reviews[review].tally().outcome
             last = await decided(held, review, by="signatures", actor=actor) if outcome is not None else None
             await settle_held(held)
-            return SignedOff(case, review, seq, wanted.decision, outcome, last)
+            done = SignedOff(case, review, seq, wanted.decision, outcome, last)
+            await note(held.conn, caller, done)
+            return done

@@ -6,7 +6,8 @@ Every refusal is an InvalidError whose `place` names the member of the request.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import jsonschema
@@ -127,6 +128,35 @@ def check_values(schema: Json, values: object, place: str) -> None:
         raise _invalid(
             place + at, f"is not what the policy asks for: {error.message[:300]}", "See the review's fields."
         )
+
+
+def check_known(members: Iterable[str], known: Collection[str] | None, place: str) -> None:
+    """Pass if all members of the object at `place` are `known` fields of the state; None: they are not known here.
+
+    Raises InvalidError for the first that is not. LangGraph would pass it over in silence, and a case would run on less
+    than its starter gave it.
+    """
+    if known is None:
+        return
+    unknown = sorted(set(members) - set(known))
+    if unknown:
+        name = unknown[0][:100]
+        raise InvalidError(
+            f"The graph's state has no field {name!r}.",
+            remedy=f"It has {', '.join(sorted(known))}.{near(name, known)}",
+            facts={"place": f"{place}.{name}", "known": [*sorted(known)]},
+        )
+
+
+def names_of(given: object) -> list[str]:
+    """Return the names of an object's members as the caller wrote them, which entries hold in another form."""
+    return [*given] if isinstance(given, dict) else []
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return the question whether a name was meant that is nearly this one; nothing where none is."""
+    found = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def _invalid(place: str, what: str, remedy: str) -> InvalidError:

@@ -156,7 +156,10 @@ def _module(address: GraphAddress) -> ModuleType:
 def _file(address: GraphAddress) -> ModuleType:
     path = Path(os.path.normpath(address.folder / address.where))
     if not path.is_file():
-        raise ConfigurationError(f"There is no file {address.where}.", remedy=FORM)
+        raise ConfigurationError(
+            f"There is no file {address.where}.",
+            remedy=f"It is looked for as from {address.folder}: put it there, or say where it is.",
+        )
     name = path.stem
     if name in sys.modules:
         # Two graphs of one file are of one module: their state types are the same classes.

@@ -24,7 +24,7 @@ from .model import (
     Sessions,
     WorkflowConfig,
 )
-from .places import locate
+from .places import doubled, locate
 from .reading import Item, Source, read_table, spell
 from .workflows import read_workflows
 
@@ -75,6 +75,12 @@ def _root(text: str, name: str) -> Item:
         document = tomllib.loads(text)
         lines = locate(text)
     except tomllib.TOMLDecodeError as error:
+        if (twice := doubled(text)) is not None and str(error).startswith(("Cannot ", "Duplicate ")):
+            path, first, second = twice
+            raise ConfigurationError(
+                f"{name}, line {second}: {spell(path)}: it stands on line {first} already.",
+                remedy="Leave one of the two.",
+            ) from error
         found = _AT_LINE.search(str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         said = _AT_LINE.sub("", str(error)).removesuffix(" (at end of document)")

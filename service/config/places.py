@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 
 KeyPath = tuple[str | int, ...]
 
@@ -29,6 +30,17 @@ def locate(text: str) -> dict[KeyPath, int]:
     return _Scanner(text).scan()
 
 
+def doubled(text: str) -> tuple[KeyPath, int, int] | None:
+    """Return the key or table of `text` that is said twice first, and the lines of both; None where none is found.
+
+    For TOML that tomllib refuses for that reason: what stands before the second can be read.
+    """
+    scanner = _Scanner(text)
+    with suppress(ValueError, IndexError):  # what follows need not be TOML
+        scanner.scan()
+    return scanner.doubled
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self._text = text
@@ -36,6 +48,8 @@ class _Scanner:
         self._counted = 0
         self._line = 1
         self._lines: dict[KeyPath, int] = {}
+        self._said: dict[KeyPath, int] = {}  # keys with a value, and headers of tables: on which line
+        self.doubled: tuple[KeyPath, int, int] | None = None
         self._tables: dict[KeyPath, int] = {}  # arrays of tables: how many there are so far
 
     def scan(self) -> dict[KeyPath, int]:
@@ -59,6 +73,7 @@ class _Scanner:
             self._note(path)
             self._tables[path] = self._tables.get(path, 0) + 1
         path = self._latest(path)
+        self._say(path)
         self._at += brackets
         return path
 
@@ -75,6 +90,7 @@ class _Scanner:
         for part in self._key():
             path = (*path, part)
             self._note(path)
+        self._say(path)
         self._at += 1  # =
         self._pass(_SPACE)
         self._value(path)
@@ -132,6 +148,12 @@ class _Scanner:
         if found := form.match(self._text, self._at):
             self._at = found.end()
         return True
+
+    def _say(self, path: KeyPath) -> None:
+        """Take it that a value or the header of a table stands here."""
+        if path in self._said and self.doubled is None:
+            self.doubled = (path, self._said[path], self._line)
+        self._said.setdefault(path, self._line)
 
     def _note(self, path: KeyPath) -> None:
         self._line += self._text.count("\n", self._counted, self._at)

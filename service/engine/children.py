@@ -9,23 +9,13 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .settings import WorkerSettings
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 30.0
 _GOOD_LIFE = 60.0
 """Seconds after which a worker that dies is started again at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """As whom workers run, where this process may choose: user and group ids."""
-
-    user: int
-    group: int
 
 
 class Workers:
@@ -38,13 +28,11 @@ class Workers:
         *,
         number: int,
         grace: float,
-        owner: Owner | None = None,
     ) -> None:
         self.settings = settings
         self.number = number
         self.grace = grace
         self._environment = dict(environment)
-        self._owner = owner
         self._processes: dict[int, Process] = {}
         self._stopping = asyncio.Event()
 
@@ -76,13 +64,10 @@ class Workers:
             wait = min(wait * 2, _LONGEST_WAIT)
 
     async def _start(self) -> Process:
-        how: dict[str, Any] = {}
-        if self._owner is not None:
-            how = {"user": self._owner.user, "group": self._owner.group, "extra_groups": []}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "countersign.service.engine.worker_main",
             stdin=PIPE, env=self._environment, cwd=Path(self.settings.config).parent, close_fds=True,
-            start_new_session=True, **how,
+            start_new_session=True,
         )  # fmt: skip
         if process.stdin is not None:
             process.stdin.write(self.settings.text().encode())

@@ -11,11 +11,11 @@ from countersign.audit.keyfolder import GRAPH, KeyFolder
 _FILES = (f"{GRAPH}.pem", "trust.json")
 
 
-def prepare_worker_home(folder: KeyFolder, target: Path, owner: tuple[int, int] | None = None) -> Path:
+def prepare_worker_home(folder: KeyFolder, target: Path) -> Path:
     """Make `target` a home that holds of `folder` what a worker may have, and nothing else; return it.
 
-    It is for its owner alone: this process's user, or `owner`, a user and a group id, which only root can give it to.
-    Repeating it is free. Raises ConfigurationError when the folder cannot be made, or holds more than it may.
+    It is for this process's user alone. Repeating it is free. Raises ConfigurationError when the folder cannot be made,
+    or holds more than it may.
     """
     place = target / folder.path.name
     try:
@@ -25,9 +25,6 @@ def prepare_worker_home(folder: KeyFolder, target: Path, owner: tuple[int, int] 
         _check_nothing_else(target, place)
         for name in _FILES:
             _copy(folder.path / name, place / name)
-        if owner is not None:
-            for path in (target, place, *(place / name for name in _FILES)):
-                os.chown(path, *owner)
     except OSError as error:
         raise ConfigurationError(
             f"The worker's home {target} cannot be made: {error.strerror or error}.",

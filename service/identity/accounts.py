@@ -25,6 +25,7 @@ from .names import (
     known_form,
     typed_password,
 )
+from .once import note
 from .records import GrantWanted, User
 from .sessions import prove
 
@@ -84,6 +85,7 @@ async def create_user(
         await _enrol(change, user.id, secret, own=False)
         for wanted in grants:
             await give(room, change, user.id, wanted)
+        await note(change.conn, by, user.id)
     return user, first
 
 
@@ -114,6 +116,7 @@ async def reset_password(room: Room, by: By, user: str, password: str | None) ->
         await _locked(change, user)
         await _revoke_password(change, user)
         await _enrol(change, user, secret, own=False)
+        await note(change.conn, by, user)
     return first
 
 
@@ -131,6 +134,7 @@ async def deactivate(room: Room, by: By, user: str, reason: str | None) -> None:
         await change.run(_SET_ACTIVE, False, user)  # noqa: FBT003
         await change.run(_CLOSE_SESSIONS, change.now, user)
         await change.record(Kind.USER_DEACTIVATED, user, {"user": user}, payload)
+        await note(change.conn, by, user)
 
 
 async def reactivate(room: Room, by: By, user: str, reason: str | None) -> None:
@@ -142,6 +146,7 @@ async def reactivate(room: Room, by: By, user: str, reason: str | None) -> None:
             raise ConflictError("The user is active already.")
         await change.run(_SET_ACTIVE, True, user)  # noqa: FBT003
         await change.record(Kind.USER_REACTIVATED, user, {"user": user}, payload)
+        await note(change.conn, by, user)
 
 
 async def list_users(conn: AsyncConnection[Any], after: str | None, limit: int) -> list[User]:

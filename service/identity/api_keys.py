@@ -15,6 +15,7 @@ from ..errors import AbsentError, ConflictError, InvalidError
 from .bound import bound_id
 from .changes import By, Room, rows, utc
 from .names import ADMINISTRATOR, check_grant, check_label, check_scopes, check_workflow, known_form
+from .once import note
 from .records import ApiKey
 from .sessions import API_KEY_TOKEN, TOKEN_BYTES, digest, new_token
 
@@ -63,6 +64,7 @@ async def create_api_key(
             "key": key.id, "scopes": [*what], "roles": [*whose], "workflow": where, "until": format_time(expires_at),
         }  # fmt: skip
         await change.record(Kind.API_KEY_CREATED, key.id, detail, {"name": label})
+        await note(change.conn, by, key.id)
     return token, key
 
 

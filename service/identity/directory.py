@@ -12,8 +12,9 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from countersign.audit.append import Appender
-from countersign.audit.chain import START, Link, check_entry
+from countersign.audit.chain import START, Checked, Link, check_entry
 from countersign.audit.entry import SYSTEM_TRAIL, Entry
+from countersign.audit.kinds import Kind
 from countersign.audit.read import EVERYTHING, entries_statement, entry_of
 from countersign.audit.standing import Directory
 from countersign.audit.steps import Rows, Statement, Steps, arun
@@ -28,6 +29,8 @@ class DirectoryReader:
         self._appender = appender
         self._directory = Directory()
         self._end = START
+        self.fields: dict[tuple[str, str], frozenset[str]] = {}
+        """By name and version of a workflow: the fields that its graph's state has, where its registration tells."""
 
     async def current(self, conn: AsyncConnection[Any]) -> Directory:
         """Return the Directory as of the end of @system, read on the caller's connection.
@@ -57,7 +60,7 @@ class DirectoryReader:
         # What was read last must be there still: were it gone, what never was committed would go on deciding.
         gone = end != START and (not entries or Link(entries[0].seq, entries[0].leaf_hash) != end)
         if gone or self._end.seq < end.seq:
-            self._directory, self._end = Directory(), START
+            self._directory, self._end, self.fields = Directory(), START, {}
             return await self.current(conn)
         for entry in entries:  # nothing is awaited here: nobody else reads on meanwhile
             if entry.seq > self._end.seq:
@@ -66,9 +69,29 @@ class DirectoryReader:
 
     def _feed(self, entry: Entry) -> None:
         checked = check_entry(entry, after=self._end, origin=self._appender.origin, ring=self._appender.ring)
-        for problem in self._directory.feed(checked):
+        problems = self._directory.feed(checked)
+        for problem in problems:
             _log.error("%s It was left aside.", problem.message)
+        if checked.body.kind == Kind.WORKFLOW_REGISTERED and not problems:
+            self._keep_fields(checked)
         self._end = checked.link
+
+    def _keep_fields(self, checked: Checked) -> None:
+        fields = _fields(checked.payload)
+        if fields is not None:
+            self.fields[str(checked.body.detail["name"]), str(checked.body.detail["version"])] = fields
+
+
+def _fields(documents: Any) -> frozenset[str] | None:
+    """Return the fields of the outermost graph, of the documents of a registration; None where it has no such state.
+
+    A graph whose input is one value, such as a function's, has channels of LangGraph's own in place of fields.
+    """
+    try:
+        names = [str(channel["name"]) for channel in documents["graph"]["parts"][0]["channels"]]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return frozenset(names) if names and not any(name.startswith("__") for name in names) else None
 
 
 def behind(end: Link) -> int:

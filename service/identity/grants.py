@@ -9,9 +9,11 @@ from psycopg import AsyncConnection
 from countersign.audit.canonical import Json, format_time
 from countersign.audit.kinds import Kind
 
-from ..errors import AbsentError, ConflictError, InvalidError
+from ..errors import AbsentError, ConflictError, ForbiddenError, InvalidError
+from .caller import Caller
 from .changes import By, Change, Room, rows, utc
 from .names import ADMINISTRATOR, EVERY_WORKFLOW, check_grant, known_form
+from .once import note
 from .records import Grant, GrantWanted
 
 _USER = "SELECT active FROM countersign.users WHERE id = %s FOR UPDATE"
@@ -34,9 +36,20 @@ ORDER BY valid_from, id LIMIT %s
 
 
 async def give_grant(room: Room, by: By, user: str, wanted: GrantWanted) -> Grant:
-    """Give a role to an active user. Raises InvalidError for what is no role, workflow or time."""
+    """Give a role to an active user. Raises InvalidError for what is no role, workflow or time.
+
+    Raises ForbiddenError where an administrator means themselves: the roles that somebody has, others gave them.
+    """
     async with room.administering(by) as change:
-        return await give(room, change, user, wanted)
+        if isinstance(by, Caller) and by.id == known_form(user):
+            raise ForbiddenError(
+                "Nobody gives a role to themselves.",
+                remedy="Ask another administrator, or the operator of the machine: countersign grant give.",
+                facts={"cause": "self"},
+            )
+        grant = await give(room, change, user, wanted)
+        await note(change.conn, by, grant)
+        return grant
 
 
 async def give(room: Room, change: Change, user: str, wanted: GrantWanted) -> Grant:

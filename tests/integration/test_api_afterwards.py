@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from apis import Api, bearer, served_here
 from conftest import Database
-from governing import OPERATOR, PASSWORD, Deployment, check_evidence, credential, deployed, orders, policy
+from governing import OPERATOR, ORDERS, PASSWORD, Deployment, check_evidence, credential, deployed, orders, policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,6 +76,28 @@ async def test_so_does_a_correction(site: Site) -> None:
     )
     assert said.status_code == 202, said.text
     assert said.json()["case"] is None
+
+
+async def test_so_is_a_case_that_was_started(site: Site) -> None:
+    place, api = site
+    await place.person("starter", "prescriber")
+    session = await api.post("/api/sessions", json={"username": "starter", "password": PASSWORD})
+    api.cookies.clear()
+    body = {"workflow": ORDERS, "input": {}}
+    key = {"idempotency-key": "so-started", "prefer": "wait=30"}
+    begun = asyncio.create_task(api.post("/api/cases", json=body, headers={**bearer(session.json()), **key}))
+    mine = "SELECT id FROM countersign.cases WHERE started_by = %s"
+    # Told to whoever listens; the case is there, and the answer waits for it to rest, which it does not.
+    async with await psycopg.AsyncConnection.connect(place.database.app_url, autocommit=True) as conn:
+        await conn.execute("LISTEN countersign_case")
+        while not (found := place.database.query(mine, (place.users["starter"],))):
+            async for _told in conn.notifies(timeout=1, stop_after=1):
+                break
+    for grant in await place.people.list_grants(OPERATOR, place.users["starter"]):
+        await place.people.revoke_grant(OPERATOR, grant.id)
+    said = await begun
+    assert (said.status_code, said.json()) == (202, {"id": found[0][0]})
+    assert said.headers["location"] == f"/api/cases/{found[0][0]}"
 
 
 async def test_a_failure_behind_the_commit_is_no_failure_of_the_decision(

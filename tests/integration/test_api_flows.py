@@ -269,52 +269,6 @@ def test_a_case_is_stopped_corrected_and_remarked_on(site: Server) -> None:
     assert stopped.json()["case"]["reviews"] == []
 
 
-def test_a_decision_whose_server_was_ended_before_it_answered_is_not_made_again(site: Server) -> None:
-    case = site.start("pat", ORDERS, ORDER)
-    review = the_review(case)
-    body = {
-        "decision": "approved",
-        "shown_digest": site.shown("ada", review)["shown_digest"],
-        "credential": {"username": "ada", "password": PASSWORD},
-    }
-    headers = {"idempotency-key": "once", "prefer": f"wait={PATIENCE}"}
-    made = site.of("ada").post(f"/api/reviews/{review}/decisions", json=body, headers=headers)
-    assert made.status_code == 201, made.text
-    _lose(site, "once")
-    again = site.of("ada").post(f"/api/reviews/{review}/decisions", json=body, headers=headers)
-    assert (again.status_code, again.json()) == (made.status_code, made.json())
-    assert kinds(site, case["id"]).count("review.signed") == 1
-    third = site.of("ada").post(f"/api/reviews/{review}/decisions", json=body, headers=headers)
-    assert (third.json(), third.headers["idempotent-replayed"]) == (made.json(), "true")
-
-
-def _lose(site: Server, key: str) -> None:
-    """Leave it as a server does that is killed between the commit and the answer: nobody has the lock of its number."""
-    lost = "UPDATE countersign.answers SET status = NULL, body = NULL, headers = %s WHERE key = %s"
-    assert site.database.as_admin(lost, ((1).to_bytes(8), key)) == 1
-
-
-@pytest.mark.parametrize("how", ["a statement", "an edit"])
-def test_so_is_whatever_else_is_signed(site: Server, how: str) -> None:
-    case = site.start("pat", ORDERS, ORDER)
-    review, ada = the_review(case), site.of("ada")
-    digest = site.shown("ada", review)["shown_digest"]
-    body: dict[str, Any] = {"credential": {"username": "ada", "password": PASSWORD}}
-    path = f"/api/reviews/{review}/decisions"
-    if how == "a statement":
-        asked = {"decision": "approved", "shown_digest": digest}
-        path = ada.post(f"/api/reviews/{review}/signings", json=asked).headers["location"]
-    else:
-        body |= {"decision": "edit", "reason": "as agreed", "edits": {"dose_mg": 4}, "shown_digest": digest}
-    headers = {"idempotency-key": f"once, {how}", "prefer": f"wait={PATIENCE}"}
-    made = ada.post(path, json=body, headers=headers)
-    assert made.status_code == 201, made.text
-    _lose(site, f"once, {how}")
-    again = ada.post(path, json=body, headers=headers)
-    assert (again.status_code, again.json()) == (201, made.json())
-    assert kinds(site, case["id"]).count("review.signed") == 1
-
-
 def test_every_list_comes_whole_in_pages(site: Server) -> None:
     for _ in range(3):
         site.start("pat", ORDERS, ORDER)
@@ -346,7 +300,8 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("pat", "/api/cases", {"workflow": "none", "input": {}}, 404),
     ("pat", "/api/cases", {"workflow": ORDERS}, 400),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": []}, 400),
-    ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "inptu": {}}, 400),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "inptu": {}}, 422),
+    ("pat", "/api/cases", {"workflow": ORDERS, "input": {**ORDER, "dorse_mg": 4}}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "case_number": "a\x00b"}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {}, "case_number": "\u202egnp"}, 422),
     ("pat", "/api/cases", {"workflow": ORDERS, "input": {"drug": "a\x00b"}}, 422),
@@ -361,6 +316,7 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("sue", "/api/cases/{case}/retry", {"reason": "again"}, 409),
     ("sue", "/api/cases/{case}/move", {"version": "none", "reason": "newer"}, 404),
     ("ada", "/api/cases/{case}/state", {"values": {}, "reason": "x"}, 422),
+    ("ada", "/api/cases/{case}/state", {"values": {"dorse_mg": 4}, "reason": "x"}, 422),
     ("ada", "/api/cases/{case}/state", {"values": {"dose_mg": -(2**63) - 1}, "reason": "x"}, 422),
     ("ada", "/api/cases/{case}/annotations", {"text": "x", "refers": 10_000}, 422),
     ("ada", "/api/cases/{case}/annotations", {"text": "x", "refers": 0}, 400),
@@ -394,6 +350,45 @@ def test_what_cannot_be_is_refused_with_its_place_and_changes_nothing(site: Serv
         assert said.status_code == status, (data[:40], said.text)
     now = site.of("pat").get(f"/api/cases/{case['id']}").json()
     assert (now["status"], now["state"]) == ("awaiting_review", case["state"])
+
+
+def test_a_field_that_the_state_does_not_have_is_named_with_those_it_has(site: Server) -> None:
+    case = site.start("pat", ORDERS, ORDER)["id"]
+    for name, path, body, place in (
+        ("pat", "/api/cases", {"workflow": ORDERS, "input": {**ORDER, "dorse_mg": 4}}, "input.dorse_mg"),
+        ("ada", f"/api/cases/{case}/state", {"values": {"dorse_mg": 4}, "reason": "less"}, "values.dorse_mg"),
+    ):
+        said = site.of(name).post(path, json=body).json()
+        assert (said["status"], said["facts"]["place"]) == (422, place)
+        assert said["facts"]["known"] == [
+            "decision", "dose_mg", "drug", "flags", "history", "notes", "order", "patient",
+        ]  # fmt: skip
+        assert said["remedy"].endswith("Did you mean dose_mg?")
+
+
+def test_an_inbox_says_which_case_and_what_is_asked(site: Server) -> None:
+    body = {"workflow": ORDERS, "input": ORDER, "case_number": "bed 7"}
+    case = site.of("pat").post("/api/cases", json=body, headers={"prefer": f"wait={PATIENCE}"}).json()
+    site.start("pat", ORDERS, ORDER)
+    (mine,) = site.of("ada").get("/api/reviews", params={"mine": "true", "case": case["id"]}).json()["items"]
+    assert (mine["case"], mine["case_number"], mine["title"]) == (case["id"], "bed 7", "Medication order")
+    page = site.shown("ada", mine["id"])
+    assert mine["question"] == page["question"] == page["view"]["question"]
+    assert case["reviews"][0]["question"] == mine["question"]
+    assert site.of("pat").get("/api/reviews", params={"mine": "true", "case": case["id"]}).json()["items"] == []
+    asleep = site.of("ada").get("/api/reviews", params={"mine": "true", "status": "closed"})
+    assert (asleep.status_code, asleep.json()["facts"]["place"]) == (422, "status")
+
+
+def test_a_history_says_what_was_signed(site: Server) -> None:
+    case = site.start("pat", ORDERS, ORDER)
+    site.decide("ada", the_review(case), "approved", "INR is stable")
+    lines = site.of("pat").get(f"/api/cases/{case['id']}/history").json()["items"]
+    signed = {line["kind"]: line["signed"] for line in lines if line["signed"] is not None}
+    assert signed.keys() == {"review.signed"}
+    said = signed["review.signed"]
+    assert (said["decision"], said["printed_name"], said["reason"]) == ("approved", "Ada", "INR is stable")
+    assert (bool(said["meaning"]), said["values"]) == (True, {})
 
 
 @pytest.mark.parametrize("name", ["workflow", "case_number", "started_by"])

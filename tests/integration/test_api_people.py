@@ -11,6 +11,9 @@ import pytest_asyncio
 
 from apis import Api, bearer, served_here
 from conftest import Database
+from countersign.audit.errors import VerificationError
+from countersign.service.api import problems
+from countersign.service.api.problems import TABLE, TYPES
 from countersign.service.identity.records import GrantWanted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,7 +49,7 @@ async def test_a_session_is_a_bearer_or_a_cookie_and_the_cookie_needs_more_to_ch
         ({"username": "nobody", "password": "wrong password"}, 401),
         ({"username": "root"}, 400),
         ({"username": "root", "password": 7}, 400),
-        ({"username": "root", "password": "x", "more": 1}, 400),
+        ({"username": "root", "password": "x", "more": 1}, 422),
         ({"username": "\x00", "password": "x"}, 401),
         ([], 400),
     ],
@@ -113,6 +116,57 @@ async def test_what_is_no_request_is_a_problem_that_says_where(api: Api, path: s
     problem(answer)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "facts", "remedy"),
+    [
+        ("GET", "/nowhere", b"", 404, {}, "/schema/openapi.json"),
+        ("GET", "/api/grants/none", b"", 405, {}, "Allow"),
+        ("PUT", "/api/users", b"", 405, {}, "Allow"),
+        ("POST", "/api/users", b"{", 400, {}, "/schema/openapi.json"),
+        ("POST", "/api/users", b'{"username": 7}', 400, None, "facts.places"),
+        ("GET", "/api/users/u-00000000000000000000", b"", 404, {}, "list"),
+        ("GET", "/problems/none", b"", 404, {}, "conflict"),
+        ("POST", "/api/users", b'{"username": "x", "pritned_name": "X", "printed_name": "X"}', 422,
+         {"place": "pritned_name"}, "Did you mean printed_name?"),
+        ("POST", "/api/users", b'{"username": "x", "printed_name": "X", "grants": [{"role": "r", "wrokflow": "w"}]}',
+         422, {"place": "grants[0].wrokflow"}, "Did you mean workflow?"),
+        ("POST", "/api/users", b'{"username": "x", "username": "y", "printed_name": "X"}', 422,
+         {"place": "username"}, "once"),
+        ("POST", "/api/cases", b'{"workflow": "w", "input": {"dose": 1, "dose": 9}}', 422, {"place": "dose"}, "once"),
+        ("POST", "/api/reviews/r-" + "0" * 32 + "/decisions", b'{"credential": {"pasword": "x"}}', 422,
+         {"place": "credential.pasword"}, "Did you mean password?"),
+    ],
+)  # fmt: skip
+async def test_a_problem_names_the_place_and_the_remedy(
+    api: Api, method: str, path: str, content: bytes, status: int, facts: dict[str, Any] | None, remedy: str
+) -> None:
+    headers = {**await api.enter("root"), "content-type": "application/json"}
+    answer = await api.request(method, path, content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    told = problem(answer)
+    assert remedy in told["remedy"]
+    if status == 405:
+        assert answer.headers["allow"]
+    if facts is not None:
+        found = told.get("facts", {})
+        assert {name: found.get(name) for name in facts} == facts
+
+
+async def test_every_type_of_problem_has_a_remedy(api: Api) -> None:
+    for name, kind in TYPES.items():
+        told = (await api.get(f"/problems/{name}")).json()
+        assert (told["status"], told["title"], told["remedy"]) == (kind.status, kind.title, kind.remedy)
+        assert told["remedy"]
+
+
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+async def test_whatever_is_raised_without_a_remedy_is_told_with_one(kind: type[Exception]) -> None:
+    more = {"check": "chain"} if issubclass(kind, VerificationError) else {}
+    extra = problems._of_any(kind("Something is the matter.", **more)).extra
+    assert isinstance(extra, dict)
+    assert extra["remedy"]
+
+
 async def test_every_answer_says_how_it_is_to_be_handled(api: Api) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/api/users", "/nowhere", "/schema/openapi.json"):
         headers = (await api.get(path)).headers
@@ -143,6 +197,7 @@ def problem(answer: httpx.Response) -> dict[str, Any]:
     assert told["status"] == answer.status_code
     assert told["title"]
     assert told["detail"]
+    assert told["remedy"]
     return told
 
 

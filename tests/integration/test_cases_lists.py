@@ -92,7 +92,7 @@ async def test_the_inbox_walks_along_indexes_however_many_reviews_are_open(place
     expected = [n for n in range(1, MANY + 1) if n % 20 in (3, 4, 5) and n % 40 != 3]
     assert seen == [f"r-filled-{n}" for n in expected]
     query = {"workflows": ["filled"], "roles": ["role-3"], "me": "me", "at": "-infinity", "id": "", "most": 50}
-    plan = _plan(place.database, lists._MINE, query)
+    plan = _plan(place.database, lists.mine_statement(), query)
     assert "reviews_open" in plan
     assert "Seq Scan" not in plan
     due = _plan(
@@ -147,7 +147,7 @@ async def test_entries_are_found_by_person_kind_time_and_workflow(place: Deploym
     assert await place.desk.entries(ada, EntryFilter(trail=case, kind="case.opened"))
     plan = _plan(
         place.database,
-        lists._ENTRIES + " AND " + lists._OF_PERSONS + lists._ACTOR + " = %s ORDER BY e.occurred_at DESC LIMIT 50",
+        lists._ENTRIES + " WHERE " + lists._OF_PERSONS + lists._ACTOR + " = %s ORDER BY e.occurred_at DESC LIMIT 50",
         (ada.id,),
     )
     assert "entries_by_person" in plan

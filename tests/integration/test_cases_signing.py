@@ -52,6 +52,44 @@ async def _asked(place: Deployment, name: str, review: str, **more: Any) -> dict
     return {"decision": "approved", "reason": "", "shown_digest": page.shown_digest, **more}
 
 
+STALE = "0" * 64
+# Who, what they send besides, and of what they are told: whether they may at all, then the page, then what they say.
+ORDER_OF_REFUSALS: list[tuple[str, dict[str, Any], str]] = [
+    ("pat", {"shown_digest": STALE, "decision": "maybe"}, "role"),
+    ("sue", {"shown_digest": STALE}, "role"),
+    ("both", {"shown_digest": STALE, "decision": "rejected"}, "starter"),
+    ("ada", {"shown_digest": STALE, "decision": "maybe"}, "decision"),
+    ("ada", {"shown_digest": STALE, "decision": "rejected"}, "digest"),
+    ("ada", {"decision": "edit", "edits": {"dose_mg": 0}}, "values"),
+    ("ada", {"decision": "rejected"}, "reason"),
+]
+
+
+@pytest.mark.parametrize(("name", "more", "cause"), ORDER_OF_REFUSALS)
+async def test_who_may_not_decide_is_told_that_before_anything_else(
+    place: Deployment, name: str, more: dict[str, Any], cause: str
+) -> None:
+    case = await place.started(place.sessions["both" if cause == "starter" else "pat"])
+    review = await place.open_review(case)
+    asked = await _asked(place, name, review, **more)
+    with pytest.raises(RequestError) as refused:
+        await place.desk.begin_signing(place.sessions[name], review, asked)
+    assert refused.value.facts["cause"] == cause
+    assert place.refusals(case) == [cause]
+    if cause == "decision":
+        assert refused.value.facts["known"] == ["approved", "rejected", "needs_revision", "edit"]
+
+
+async def test_over_is_over_for_everybody_whatever_they_send(place: Deployment) -> None:
+    case = await place.started(place.sessions["pat"])
+    review = await place.open_review(case)
+    asked = await _asked(place, "pat", review, shown_digest=STALE)
+    await place.decide("ada", review, "approved")
+    with pytest.raises(ConflictError) as refused:
+        await place.desk.begin_signing(place.sessions["pat"], review, asked)
+    assert refused.value.facts["cause"] == "closed"
+
+
 @pytest.mark.parametrize("column", ["statement", "content"])
 async def test_a_statement_that_was_changed_in_the_table_is_not_signed(place: Deployment, column: str) -> None:
     case = await place.started(place.sessions["pat"])

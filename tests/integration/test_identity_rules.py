@@ -107,7 +107,19 @@ async def test_nobody_but_an_administrator_changes_anything(alone: Peopled) -> N
     assert (alone.everything(), len(alone.entries())) == (rows, entries)
     for name, act in CHANGES.items():
         if name in ("create_user", "give_grant", "create_api_key"):
-            await act(asked(alone, boss, boss.id))
+            await act(asked(alone, boss, found["a reviewer"].id))
+
+
+async def test_nobody_gives_a_role_to_themselves_but_the_operator_and_others_do(alone: Peopled) -> None:
+    boss, other = await alone.signed_in("boss", ADMIN), await alone.signed_in("other", ADMIN)
+    entries = len(alone.entries())
+    refused = await refusal(alone.people.give_grant(boss, boss.id, "pharmacist", "*"))
+    assert (type(refused), refused.facts) == (ForbiddenError, {"cause": "self"})
+    assert len(alone.entries()) == entries
+    await alone.people.give_grant(other, boss.id, "pharmacist", "*")
+    await alone.people.give_grant(OPERATOR, boss.id, "physician", "*")
+    held = {grant.role for grant in await alone.people.list_grants(boss, boss.id)}
+    assert held == {"administrator", "pharmacist", "physician"}
 
 
 async def test_administrators_and_auditors_read_all_and_others_themselves(alone: Peopled) -> None:

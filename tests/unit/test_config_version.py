@@ -330,7 +330,10 @@ MISFITS: dict[str, tuple[Callable[[Path], None], str]] = {
         edited("countersign.toml", "py:graph", "py:grahp"),
         "line 6: workflows.orders.graph: ./orders.py has no 'grahp'. Graphs there: graph",
     ),
-    "no such file": (edited("countersign.toml", "./orders.py", "./order.py"), "line 6: .*There is no file ./order.py"),
+    "no such file": (
+        edited("countersign.toml", "./orders.py", "./order.py"),
+        "line 6: .*There is no file ./order.py. It is looked for",
+    ),
     "no such module": (edited("countersign.toml", "./orders.py:", "order:"), "line 6: .*There is no module 'order'"),
     "no graph": (edited("countersign.toml", "py:graph", "py:State"), "line 6: .*is no LangGraph graph"),
     "code that fails": (edited("dosing.py", "5", "5 / 0"), "line 6: .*ZeroDivisionError.*dosing.py, line 1"),
