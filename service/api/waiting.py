@@ -36,18 +36,18 @@ def seconds_of(prefer: str | None) -> int:
 async def at_rest(service: Service, caller: Caller, case: str, seconds: int) -> None:
     """Return as soon as a case rests: waits for people, has failed or has ended; after `seconds` at any rate.
 
-    Raises AbsentError at once for whoever may not read it.
+    Raises AbsentError for whoever may not read it, or may not any more.
     """
     if not seconds:
         return
     until = asyncio.get_running_loop().time() + seconds
     # Listened for before the first look, so that nothing falls in between.
     with service.hub.ear(CASE) as ear:
-        status: str | None = (await service.desk.get_case(caller, case)).row.status
+        status = await service.desk.status(caller, case)
         while status == _AT_WORK and not service.hub.closing.is_set():
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 return
             everything, cases = await ear.wait(min(left, _LOOK))
             if everything or case in cases or not cases:
-                status = await service.desk.status(case)
+                status = await service.desk.status(caller, case)

@@ -102,9 +102,9 @@ class Desk:
         """Return a case with the state that it has come to: see reading.found."""
         return await reading.found(self._room, caller, case)
 
-    async def status(self, case: str) -> str | None:
-        """Return the status of a case, whoever asks; None where there is no such case."""
-        return await reading.status(self._room, case)
+    async def status(self, caller: Caller, case: str) -> str:
+        """Return the status of a case: see reading.status."""
+        return await reading.status(self._room, caller, case)
 
     async def state(self, caller: Caller, case: str, seq: int | None = None) -> reading.State:
         """Return a case's state, now or as of an entry: see reading.state."""

@@ -61,11 +61,11 @@ async def get_case(room: Room, caller: Caller, case: str) -> CasePage:
         return await _page(conn, await readable_case(conn, room, caller, case))
 
 
-async def status(room: Room, case: str) -> str | None:
-    """Return the status of a case, to nobody in particular; None where there is no such case."""
+async def status(room: Room, caller: Caller, case: str) -> str:
+    """Return the status of a case to whoever may read it now. Raises AbsentError for everybody else."""
     async with room.reading() as conn:
-        row = await case_row(conn, case)
-    return None if row is None else row.status
+        await readable_case(conn, room, caller, case)
+        return (await _row(conn, case)).status
 
 
 async def found(room: Room, caller: Caller, case: str) -> tuple[CasePage, State | None]:
@@ -86,10 +86,15 @@ async def found(room: Room, caller: Caller, case: str) -> tuple[CasePage, State 
     return page, State(page.seq, place, loaded.shown.fields)
 
 
-async def _page(conn: AsyncConnection[Any], followed: Followed) -> CasePage:
-    row = await case_row(conn, followed.case)
+async def _row(conn: AsyncConnection[Any], case: str) -> CaseRow:
+    row = await case_row(conn, case)
     if row is None:
-        raise AbsentError(f"There is no case {followed.case}.")
+        raise AbsentError(f"There is no case {case}.")
+    return row
+
+
+async def _page(conn: AsyncConnection[Any], followed: Followed) -> CasePage:
+    row = await _row(conn, followed.case)
     reviews = await list_reviews(conn, None, status="open", case=followed.case, after=None, most=MOST)
     return CasePage(row, tuple(worded(followed.directory, review) for review in reviews), followed.link.seq)
 
