@@ -240,10 +240,10 @@ class Appender:
         )
 
     def _head_steps(self, entry: Entry) -> Steps[Link]:
-        link = Link(entry.seq, entry.leaf_hash)
-        if not entry.body or self._known.get(entry.trail) != link:
-            yield from self._check_head_steps(entry)
-            self._known[entry.trail] = link
+        if entry.body and self._known.get(entry.trail) == (link := Link(entry.seq, entry.leaf_hash)):
+            return link
+        yield from self._check_head_steps(entry)
+        link = self._known[entry.trail] = Link(entry.seq, entry.leaf_hash)
         return link
 
     def _check_head_steps(self, entry: Entry) -> Steps[None]:
