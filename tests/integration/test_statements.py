@@ -79,10 +79,10 @@ async def test_a_save_on_a_new_trail_is_one_statement(database: Database, save: 
     [
         # one try; BEGIN, lock of the keys with the isolation, lock of the trail, its end, what went on, rows, entry,
         # COMMIT
-        (put, 9),
-        (put_writes, 9),
+        (put, 8),
+        (put_writes, 8),
         # the same without rows
-        (record, 8),
+        (record, 7),
         # one try; BEGIN, snapshot, the rows, the trail, COMMIT
         (get, 6),
     ],
@@ -105,11 +105,11 @@ async def test_a_save_on_a_trail_that_went_on_elsewhere_takes_the_long_way_once(
     ("drafts", "statements"),
     [
         # lock of the keys, lock of the trail, its end, and one for eight entries
-        ([draft()], 4),
-        ([draft()] * 8, 4),
-        ([draft()] * 10, 5),
+        ([draft()], 3),
+        ([draft()] * 8, 3),
+        ([draft()] * 10, 4),
         # three more for each further trail
-        ([draft(), draft("case-2"), draft("case-3")], 10),
+        ([draft(), draft("case-2"), draft("case-3")], 5),
     ],
 )
 async def test_statements_of_an_append(database: Database, drafts: list[EntryDraft], statements: int) -> None:
