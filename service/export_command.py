@@ -15,7 +15,6 @@ from countersign.audit.export import Ask, Exporter, await_cosignatures, check_ex
 from countersign.audit.gather import TOKEN, gathered
 from countersign.audit.note import Note, VerifierKey
 from countersign.audit.outside import read_outside
-from countersign.audit.states import CheckedStates
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_database import verify_database
@@ -85,6 +84,8 @@ def export_trail(
 
 def _verified(conn: psycopg.Connection[Any], exporter: Exporter, trail: str) -> Report:
     """Return the report on one trail. The whole log is not read: what a bundle proves of it is verified there."""
+    from countersign.audit.states import CheckedStates  # noqa: PLC0415 - LangGraph takes a second to import
+
     outside = read_outside(exporter.trust, exporter.sealer.memory)
     since = outside.memory.head if outside.memory else None
     return verify_database(

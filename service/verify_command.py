@@ -19,7 +19,6 @@ from countersign.audit.leaves import StoredHead
 from countersign.audit.memory import Memory
 from countersign.audit.outside import Outside, log_trust, read_head, read_outside
 from countersign.audit.schema import revision_steps
-from countersign.audit.states import CheckedStates
 from countersign.audit.steps import Statement, Steps, run
 from countersign.audit.treehead import LogTrust, TreeHead
 from countersign.audit.verify import Report, Verdict
@@ -55,6 +54,8 @@ def usual_jobs() -> int:
 
 def verify(target: Database, asked: Asked, progress: Progress | None = None) -> Report:
     """Return the report on a database. A database without @keys is failed, whoever asks."""
+    from countersign.audit.states import CheckedStates  # noqa: PLC0415 - LangGraph takes a second to import
+
     if asked.save_head is not None and asked.trail is not None:
         raise ConfigurationError(
             "A head is kept for the whole log, and with --trail the other trails are not read.",
