@@ -32,7 +32,6 @@ from .values import changes, dump, interrupts_in, listed, split, tag
 
 INTERRUPT = "__interrupt__"
 _EDIT_PATH = "~__interrupt__"  # the task path of LangGraph's update_state
-_INTERNAL = ("__", "branch:")
 _PUT: tuple[LiteralString, ...] = (*["text"] * 5, "text[]", "text[]", "text[]", "bytea[]")
 _PUT_WRITES: tuple[LiteralString, ...] = (*["text"] * 4, "int[]", "text[]", "text[]", "bytea[]")
 

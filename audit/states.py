@@ -14,9 +14,7 @@ from .load import check_loaded, load_statement
 from .serde import strict_serializer
 from .shown import shown_state
 from .steps import Steps, run
-from .values import tag
-
-_INTERNAL = ("__", "branch:")
+from .values import tag_fields
 
 
 class CheckedStates:
@@ -26,17 +24,7 @@ class CheckedStates:
         """Return the fields as they are shown; None where the rows are not there, or not what the ledger binds."""
         try:
             values = run(conn, _values_steps(ledger, ns, checkpoint))
-            serde = strict_serializer(None)
-            return (
-                values
-                and shown_state(
-                    {
-                        name: tag(value, serde, f"field {name!r}")
-                        for name, value in values.items()
-                        if not name.startswith(_INTERNAL)
-                    }
-                ).fields
-            )
+            return None if values is None else shown_state(tag_fields(values, strict_serializer(None))).fields
         except (VerificationError, AppendError):
             return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointTuple
@@ -16,7 +16,8 @@ from .differences import MISSING
 from .entry import MAX_LIST
 from .errors import AppendError
 
-_INTERNAL = ("__", "branch:")
+INTERNAL = ("__", "branch:")
+"""How names of channels begin that are LangGraph's own, and no fields of anybody's state."""
 
 
 def interrupts_in(value: Any) -> list[Interrupt]:
@@ -45,6 +46,16 @@ def tag(value: Any, serde: SerializerProtocol, what: str) -> Json:
         return tagged(value, serde.dumps_typed)
     except Exception as error:
         raise _not_serializable(value, what, error) from error
+
+
+def tag_fields(values: Mapping[str, Any], serde: SerializerProtocol) -> dict[str, Json]:
+    """Return the fields of a state as tagged JSON, LangGraph's own channels left out. Raises AppendError as `tag` does.
+
+    One for whoever shows a state and for whoever verifies what was shown.
+    """
+    return {
+        name: tag(value, serde, f"field {name!r}") for name, value in values.items() if not name.startswith(INTERNAL)
+    }
 
 
 def _not_serializable(value: Any, what: str, error: Exception) -> AppendError:
@@ -91,7 +102,7 @@ def changes(
             old[channel], new[channel] = follower.step(new.get(channel))
     found: list[dict[str, Json]] = []
     for channel in sorted(new_versions):
-        if channel.startswith(_INTERNAL):
+        if channel.startswith(INTERNAL):
             continue
         change: dict[str, Json] = {"channel": channel}
         if (value := old.get(channel, MISSING)) is not MISSING:

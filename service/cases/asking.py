@@ -18,7 +18,7 @@ from countersign.audit.errors import AppendError, MalformedError, VerificationEr
 from countersign.audit.reviews import Review
 from countersign.audit.shown import Shown, shown_state
 from countersign.audit.statement import shown_digest
-from countersign.audit.values import tag
+from countersign.audit.values import tag_fields
 from countersign.service.errors import ConflictError, UnavailableError
 
 from .following import Followed
@@ -27,7 +27,6 @@ from .story import SignOff
 from .view import Asked, review_view
 
 _VIEWED = "SELECT data FROM audit.payloads WHERE trail = %s AND seq = %s"
-_INTERNAL = ("__", "branch:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,7 @@ async def load_state(room: Room, case: str, checkpoint: CheckpointRef) -> Loaded
         if found is None:
             raise ConflictError(f"Case {case} has no checkpoint {checkpoint.id}.", facts={"cause": "damaged"})
         values: Mapping[str, Any] = found.checkpoint["channel_values"]
-        fields: dict[str, Json] = {
-            name: tag(value, room.saver.serde, f"field {name!r}")
-            for name, value in values.items()
-            if not name.startswith(_INTERNAL)
-        }
+        fields = tag_fields(values, room.saver.serde)
     except VerificationError as error:
         raise ConflictError(
             f"The state of case {case} is not what was recorded: {error.message}",
