@@ -12,8 +12,9 @@ from psycopg import AsyncConnection
 
 from conftest import Database
 from countersign.audit import AsyncAuditedPostgresSaver
+from countersign.audit.chain import Checked
 from countersign.audit.entry import EntryDraft
-from countersign.audit.plans import record_plan
+from countersign.audit.plans import record_plan, trail_plan
 from integration.faults import Count, WatchedConnection, open_appender, watched_saver
 
 CONFIG: Any = {"configurable": {"thread_id": "case-1", "checkpoint_ns": ""}}
@@ -77,8 +78,7 @@ async def test_a_save_on_a_new_trail_is_one_statement(database: Database, save: 
 @pytest.mark.parametrize(
     ("save", "statements"),
     [
-        # one try; BEGIN, lock of the keys with the isolation, lock of the trail, its end, what went on, rows, entry,
-        # COMMIT
+        # one try; BEGIN, the locks with the isolation, the trail's end, what went on, rows, entry, COMMIT
         (put, 8),
         (put_writes, 8),
         # the same without rows
@@ -101,14 +101,45 @@ async def test_a_save_on_a_trail_that_went_on_elsewhere_takes_the_long_way_once(
     assert (count.sent, again.sent) == (statements, 1)
 
 
+def forged(entries: list[Checked]) -> list[Checked]:
+    return [one._replace(body=one.body._replace(prev=b"\x00" * 32)) for one in entries]
+
+
+@pytest.mark.parametrize(
+    ("told", "statements"),
+    [
+        (lambda entries: entries, 1),
+        (lambda entries: entries[1:], 1),
+        # what does not go on from where the saver is, or not to the end, is read: one try and the long way
+        (lambda entries: entries[2:], 6),
+        (lambda entries: entries[:2], 6),
+        (forged, 6),
+    ],
+)
+async def test_what_somebody_else_has_checked_is_not_read_again(
+    database: Database, told: Callable[[list[Checked]], list[Checked]], statements: int
+) -> None:
+    async with watched_saver(database.app_url, database.home) as saver, database.saver() as elsewhere:
+        await record(saver)
+        await put(elsewhere)
+        await record(elsewhere)
+        saver.core.follow(told(await elsewhere.adrive(trail_plan(elsewhere.core, "case-1"))))
+        with saver.conn.watched(count := Count()):
+            found = await saver.aget_tuple(CONFIG)
+
+    assert count.sent == statements
+    assert found is not None
+    assert found.checkpoint["channel_values"]["drug"] == "warfarin"
+
+
 @pytest.mark.parametrize(
     ("drafts", "statements"),
     [
-        # lock of the keys, lock of the trail, its end, and one for eight entries
+        # all locks, the ends of all trails, and one for eight entries
         ([draft()], 3),
         ([draft()] * 8, 3),
         ([draft()] * 10, 4),
-        # three more for each further trail
+        # one more for each further trail
         ([draft(), draft("case-2"), draft("case-3")], 5),
     ],
 )
