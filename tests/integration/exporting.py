@@ -13,8 +13,10 @@ from typing import Any
 import psycopg
 
 from countersign.audit.attestations import add_cosignatures_steps
+from countersign.audit.bundle import write_bundle
 from countersign.audit.entry import EntryDraft
-from countersign.audit.export import Ask
+from countersign.audit.export import Ask, open_exporter, record_export
+from countersign.audit.gather import gathered
 from countersign.audit.note import Note, cosign
 from countersign.audit.steps import run
 from countersign.audit.treehead import TreeHead
@@ -23,6 +25,7 @@ from countersign.service.export_command import Export, export_trail
 from integration.sealing import Log, open_appender
 from rfc6962 import leaf_hash, root_of_path
 from unit.heads import SECONDS, WITNESS, witness_key
+from unit.samples import WHEN
 
 CASE = "case"
 
@@ -41,6 +44,18 @@ def add_case(log: Log, count: int = 3, trail: str = CASE) -> None:
 def export(log: Log, out: Path, *, force: bool = False, wait: float = 0, ask: Ask | None = None) -> Export:
     target = Database(log.database.app_url, log.database.owner_url, log.home)
     return export_trail(target, CASE, out, force=force, wait=wait, ask=ask)
+
+
+def export_unchecked(log: Log, trail: str, out: Path) -> Path:
+    """Write the bundle of a trail without asking whether it verifies, which Countersign itself never does."""
+    with log.connected() as conn:
+        exported = record_export(conn, open_exporter(conn, log.home), trail)
+        with (
+            gathered(conn, log.memory, log.trust, exported, readme="-", created_at=WHEN) as contents,
+            out.open("wb") as file,
+        ):
+            write_bundle(file, contents)
+    return out
 
 
 def exports(log: Log) -> int:

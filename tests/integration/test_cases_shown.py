@@ -6,21 +6,17 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from conftest import Database
-from countersign.audit.bundle import write_bundle
 from countersign.audit.canonical import Json
-from countersign.audit.export import open_exporter, record_export
-from countersign.audit.gather import gathered
 from countersign.audit.shown import Shown, shown_state
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_bundle import verify_bundle
 from countersign.service.cases import asking
 from governing import deployed, orders, policy
+from integration.exporting import export_unchecked
 from integration.sealing import own_log
-from unit.samples import WHEN
 
 
 async def approved(database: Database, edits: Mapping[str, Json] | None = None) -> str:
@@ -78,14 +74,7 @@ def test_in_a_bundle_it_is_compared_with_what_edits_tell(database: Database, tmp
     """The rows are not there; but an edit of the dose says what it was, and came to."""
     log = own_log(database, tmp_path / "home")
     case = asyncio.run(approved(log.database, {"dose_mg": 30}))
-    out = tmp_path / "bundle.zip"
-    with psycopg.connect(log.database.app_url, autocommit=True) as conn:
-        exported = record_export(conn, open_exporter(conn, log.home), case)
-        with (
-            gathered(conn, log.memory, log.trust, exported, readme="-", created_at=WHEN) as contents,
-            out.open("wb") as file,
-        ):
-            write_bundle(file, contents)
+    out = export_unchecked(log, case, tmp_path / "bundle.zip")
     report = verify_bundle(out, log.trust)
     assert (said(report), report.verdict) == ([], Verdict.PASSED)
     ((status, detail),) = views(report)

@@ -8,12 +8,12 @@ import psycopg
 import pytest
 
 from conftest import Database
-from countersign.audit.bundle import write_bundle
 from countersign.audit.export import open_exporter, record_export
 from countersign.audit.gather import gathered
 from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.bundle import bundle_file
+from integration.exporting import export_unchecked
 from integration.sealing import own_log
 from tamper.governed import put
 from unit import broken_decisions, broken_order, broken_runs, broken_signatures
@@ -71,14 +71,7 @@ def test_a_signature_dated_back_behind_the_end_of_a_right_is_found_in_the_log(
     """Every date goes on from the last, so no clock tells. The leaves do, in the database and in a bundle."""
     log = own_log(database, tmp_path / "home")
     put(log.database, lambda: broken_order.dated_back(broken_order.ENDS[end]))
-    out = tmp_path / "bundle.zip"
-    with psycopg.connect(log.database.app_url, autocommit=True) as conn:
-        exported = record_export(conn, open_exporter(conn, log.home), TRAIL)
-        with (
-            gathered(conn, log.memory, log.trust, exported, readme="-", created_at=WHEN) as contents,
-            out.open("wb") as file,
-        ):
-            write_bundle(file, contents)
+    out = export_unchecked(log, TRAIL, tmp_path / "bundle.zip")
     for report in (log.database.verify(), log.database.verify(TRAIL), verify_bundle(out, log.trust)):
         assert {finding.check for finding in report.findings} == {"authority"}, said(report)
         assert any("names an old standing of 'u-chi'" in found and "is leaf" in found for found in said(report))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from countersign.audit.bundle import Contents, Inclusion, Place, write_bundle
@@ -199,3 +201,19 @@ def with_entry(files: Files, entry: Entry, name: str = "trail.jsonl") -> Files:
 def body_of(line: Any) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(base64.b64decode(line["payload"]))
     return value
+
+
+def run_unpacked(folder: Path, files: Mapping[str, bytes], script: str) -> subprocess.CompletedProcess[str]:
+    """Run shell lines where a bundle is unpacked, and see that nothing is left there, or behind."""
+    unpack, elsewhere = folder / "unpacked", folder / "tmp"
+    for path in (unpack, elsewhere):
+        path.mkdir()
+    for name, data in files.items():
+        (unpack / name).write_bytes(data)
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(elsewhere)}
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=unpack, env=environment, capture_output=True, text=True, check=False
+    )
+    assert {path.name for path in unpack.iterdir()} == {*files}
+    assert (list(elsewhere.iterdir()) == []) == (done.returncode == 0)
+    return done

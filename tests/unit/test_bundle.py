@@ -39,7 +39,7 @@ from countersign.audit.errors import ConfigurationError, MalformedError, Verific
 from countersign.audit.note import encode_base64
 from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.readme import readme_text
-from unit.bundles import ERASED, TRAIL, TRUST, Log, packed, relisted, small_log, unpacked, values, written
+from unit.bundles import ERASED, TRAIL, TRUST, Log, packed, relisted, run_unpacked, small_log, unpacked, values, written
 from unit.forging import CASE, FILES, GOOD, LOGGED
 from unit.heads import log_key
 from unit.samples import DEPLOYMENT, GRAPH, ORIGIN, WHEN
@@ -227,25 +227,13 @@ def readme_script(text: str) -> str:
 
 
 def run_readme(folder: Path, files: dict[str, bytes], text: str) -> subprocess.CompletedProcess[str]:
-    """Run those lines where the bundle is unpacked, and see that nothing is left there, or behind."""
-    unpack, elsewhere = folder / "unpacked", folder / "tmp"
-    for path in (unpack, elsewhere):
-        path.mkdir()
-    for name, data in files.items():
-        (unpack / name).write_bytes(data)
+    """Run those lines where the bundle is unpacked."""
     script = readme_script(text)
     if "tree-head.tsr" in files:
-        (unpack / "tsa-ca.pem").write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
+        files = {**files, "tsa-ca.pem": ROOT.certificate.public_bytes(Encoding.PEM)}
     else:
         script = "\n".join(line for line in script.splitlines() if "tree-head.tsr" not in line)
-    before = set(unpack.iterdir())
-    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(elsewhere)}
-    done = subprocess.run(
-        ["/bin/sh", "-c", script], cwd=unpack, env=environment, capture_output=True, text=True, check=False
-    )
-    assert set(unpack.iterdir()) == before
-    assert (list(elsewhere.iterdir()) == []) == (done.returncode == 0)
-    return done
+    return run_unpacked(folder, files, script)
 
 
 def readme_bundle(token: bytes | None = None) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from countersign.audit.verify import Report, Verdict
 from countersign.audit.verify_bundle import verify_bundle
 from countersign.reports.readme import readme_text
 from unit import broken_signatures
-from unit.bundles import TRUST, Log, unpacked, written
+from unit.bundles import TRUST, Log, run_unpacked, unpacked, written
 from unit.governing import NAME, World
 from unit.honest_cases import HONEST
 from unit.honest_paths import approved
@@ -147,19 +147,9 @@ def test_a_run_of_a_workflow_that_nobody_registered_is_none_of_this() -> None:
 
 def run_lines(folder: Path, files: Mapping[str, bytes], text: str) -> subprocess.CompletedProcess[str]:
     """Run the lines of README.txt about who signed, as they are printed, where the bundle is unpacked."""
-    unpack, elsewhere = folder / "unpacked", folder / "tmp"
-    for path in (unpack, elsewhere):
-        path.mkdir()
-    for name, data in files.items():
-        (unpack / name).write_bytes(data)
     part = text[text.index("READ AND CHECK WHO SIGNED") : text.index("WHAT IT DOES NOT SHOW")]
-    script = "set -e\n" + textwrap.dedent("".join(re.findall("(?:^    .*\n)+", part, re.MULTILINE)))
-    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(elsewhere)}
-    done = subprocess.run(
-        ["/bin/sh", "-c", script], cwd=unpack, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (list(elsewhere.iterdir()) == []) == (done.returncode == 0)
-    return done
+    lines = "".join(re.findall("(?:^    .*\n)+", part, re.MULTILINE))
+    return run_unpacked(folder, files, "set -e\n" + textwrap.dedent(lines))
 
 
 def signed_twice() -> tuple[dict[str, bytes], str]:
