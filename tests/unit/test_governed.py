@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from countersign.audit.caseruns import Status
-from unit import broken_decisions, broken_order, broken_runs, broken_signatures, broken_views
+from unit import (
+    broken_decisions,
+    broken_mandates,
+    broken_order,
+    broken_runs,
+    broken_signatures,
+    broken_statements,
+    broken_times,
+    broken_views,
+)
 from unit.breaking import BROKEN, Broken
 from unit.governing import World, problems
 from unit.honest_cases import HONEST
@@ -39,5 +48,15 @@ def test_a_broken_rule_is_found(broken: Broken) -> None:
 def test_every_broken_rule_is_in_the_table_once() -> None:
     assert len({broken.rule for broken in BROKEN}) == len(BROKEN)
     assert {broken.make.__module__ for broken in BROKEN} == {
-        module.__name__ for module in (broken_decisions, broken_order, broken_runs, broken_signatures, broken_views)
+        module.__name__
+        for module in (
+            broken_decisions,
+            broken_mandates,
+            broken_order,
+            broken_runs,
+            broken_signatures,
+            broken_statements,
+            broken_times,
+            broken_views,
+        )
     }
