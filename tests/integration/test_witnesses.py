@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,14 +24,13 @@ from countersign.audit.witness_request import SIZE_TYPE, CosignRequest
 from countersign.audit.witnesses import ask_witnesses, cosigned_by, merge_cosignatures, policy_of
 from integration.sealing import Log, own_log, restored
 from integration.witnessed import (
-    COUNTERSIGN,
     Answer,
     Running,
     Scripted,
-    environment,
     running,
     scripted,
     seal,
+    watching,
     write_policy,
 )
 
@@ -311,42 +307,6 @@ def test_a_reader_that_is_overtaken_reads_again(log: Log, monkeypatch: pytest.Mo
 
 
 # --- beside sealing
-
-
-class Watching:
-    """`countersign seal --watch` under way."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def until(self, beginning: str) -> list[str]:
-        """Read what it says up to a line that begins so."""
-        assert self.process.stdout
-        said = []
-        for line in self.process.stdout:
-            said.append(line.rstrip("\n"))
-            if line.startswith(beginning):
-                return said
-        raise AssertionError(f"it ended: {said} {self.process.stderr and self.process.stderr.read()}")
-
-    def end(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate()
-        return self.process.returncode, err
-
-
-@contextmanager
-def watching(log: Log, *scripts: Scripted) -> Iterator[Watching]:
-    write_policy(log, len(scripts), *(script.witness for script in scripts))
-    with subprocess.Popen(
-        [COUNTERSIGN, "seal", "--watch"],
-        env=environment(log),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Watching(process)
-        process.kill()
 
 
 def test_a_slow_witness_holds_up_neither_sealing_nor_the_others(log: Log, one: Scripted, two: Scripted) -> None:

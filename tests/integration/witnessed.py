@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -146,3 +147,39 @@ def seal(log: Log, policy: Path | None = None) -> Done:
     with redirect_stdout(out), redirect_stderr(err):
         good = seal_entries(Database(url, url, log.home), watch=False, policy=policy)
     return Done(good, out.getvalue(), err.getvalue())
+
+
+class Watching:
+    """`countersign seal --watch` under way."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def until(self, beginning: str) -> list[str]:
+        """Read what it says up to a line that begins so."""
+        assert self.process.stdout
+        said = []
+        for line in self.process.stdout:
+            said.append(line.rstrip("\n"))
+            if line.startswith(beginning):
+                return said
+        raise AssertionError(f"it ended: {said} {self.process.stderr and self.process.stderr.read()}")
+
+    def end(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        _, err = self.process.communicate()
+        return self.process.returncode, err
+
+
+@contextmanager
+def watching(log: Log, *scripts: Scripted) -> Iterator[Watching]:
+    write_policy(log, len(scripts), *(script.witness for script in scripts))
+    with subprocess.Popen(
+        [COUNTERSIGN, "seal", "--watch"],
+        env=environment(log),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Watching(process)
+        process.kill()
